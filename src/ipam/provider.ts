@@ -1,0 +1,75 @@
+/** A route as IPAM or a configuration states it (CNI spec 1.1.0, section 5 "Result Types", key `routes`). */
+export interface RouteSpec {
+  /** Destination as a CIDR. */
+  readonly dst: string;
+  /** Next hop; `0.0.0.0` or `::` means "on the link itself". Absent: the gateway of the allocation's family. */
+  readonly gw?: string;
+  /** Bytes. */
+  readonly mtu?: number;
+  /** TCP's advertised maximum segment size, bytes. */
+  readonly advmss?: number;
+  /** The kernel's metric. */
+  readonly priority?: number;
+  readonly table?: number;
+  /** rtm_scope: 0 universe, 200 site, 253 link, 254 host (include/uapi/linux/rtnetlink.h). */
+  readonly scope?: number;
+}
+
+/** Resolver settings, as CNI's `dns`. */
+export interface Dns {
+  readonly nameservers?: readonly string[];
+  readonly domain?: string;
+  readonly search?: readonly string[];
+  readonly options?: readonly string[];
+}
+
+/** One allocated address. */
+export interface Lease {
+  /** The address with its subnet's prefix length, as `192.168.122.177/24`. */
+  readonly address: string;
+  readonly gateway?: string;
+}
+
+/** What IPAM answered. */
+export interface Allocation {
+  readonly ips: readonly Lease[];
+  readonly routes: readonly RouteSpec[];
+  readonly dns: Dns;
+}
+
+/** Whose addresses: the key of an attachment. */
+export interface Holder {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifName: string;
+}
+
+/**
+ * Where an attachment's addresses come from. Every implementation passes test/ipam/contract.ts.
+ *
+ * All methods throw `Failure`: `address` where no address is free or the wanted one is taken, `config` where the
+ * configuration cannot work, `io` where state on disk cannot be read or written, `delegate` where another program failed.
+ */
+export interface IpamProvider {
+  /** The configuration's `ipam.type`. */
+  readonly type: string;
+  /**
+   * Reserves addresses for the holder: those asked for, or the next free ones. A failure leaves nothing reserved.
+   * @param ips addresses asked for, canonical text without prefix length; each must be granted or the call fails
+   */
+  allocate(holder: Holder, ips: readonly string[]): Promise<Allocation>;
+  /**
+   * Releases whatever the holder has; nothing reserved is success.
+   * @returns the addresses that were released, canonical text, where the provider knows them
+   */
+  release(holder: Holder): Promise<readonly string[]>;
+  /** Throws `differs` where the holder's addresses are no longer reserved. */
+  check(holder: Holder, ips: readonly string[]): Promise<void>;
+  /**
+   * Releases every reservation of the network whose holder is not in `valid`.
+   * @returns the addresses that were released, where the provider knows them
+   */
+  collect(network: string, valid: readonly Holder[]): Promise<readonly string[]>;
+  /** Throws `unavailable` where no further address could be given. */
+  status(network: string): Promise<void>;
+}

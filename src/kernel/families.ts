@@ -1,0 +1,14 @@
+import type { Family } from "../address/ip.ts";
+
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+
+/** The kernel's number of an address family. */
+export function addressFamily(family: Family): number {
+  return family === 4 ? AF_INET : AF_INET6;
+}
+
+/** The address family of the kernel's number; undefined for any but IPv4 and IPv6. */
+export function familyOf(value: number): Family | undefined {
+  return value === AF_INET ? 4 : value === AF_INET6 ? 6 : undefined;
+}

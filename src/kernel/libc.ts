@@ -1,0 +1,171 @@
+// Every system call that Bun does not offer itself. Synchronous throughout: these calls act on the JavaScript thread, so
+// setns carries from one to the next. Each function reads errno directly after its call.
+import { dlopen, FFIType, ptr, read } from "bun:ffi";
+import { Errno, SysError } from "./errno.ts";
+
+const { i32, i64, u32, u64, ptr: pointer } = FFIType;
+const { symbols: c } = dlopen("libc.so.6", {
+  __errno_location: { args: [], returns: pointer },
+  socket: { args: [i32, i32, i32], returns: i32 },
+  setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 },
+  bind: { args: [i32, pointer, u32], returns: i32 },
+  connect: { args: [i32, pointer, u32], returns: i32 },
+  listen: { args: [i32, i32], returns: i32 },
+  accept4: { args: [i32, pointer, pointer, i32], returns: i32 },
+  sendto: { args: [i32, pointer, u64, i32, pointer, u32], returns: i64 },
+  recvfrom: { args: [i32, pointer, u64, i32, pointer, pointer], returns: i64 },
+  open: { args: [pointer, i32, i32], returns: i32 },
+  close: { args: [i32], returns: i32 },
+  flock: { args: [i32, i32], returns: i32 },
+  setns: { args: [i32, i32], returns: i32 },
+  unshare: { args: [i32], returns: i32 },
+  mount: { args: [pointer, pointer, pointer, u64, pointer], returns: i32 },
+  umount2: { args: [pointer, i32], returns: i32 },
+});
+
+export const CLONE_NEWNET = 0x40000000;
+export const MS_BIND = 0x1000;
+export const MS_REC = 0x4000;
+export const MS_PRIVATE = 0x40000;
+const MNT_DETACH = 2;
+const O_CLOEXEC = 0x80000;
+const SOCK_CLOEXEC = 0x80000;
+
+/** `flock` operations (include/uapi/asm-generic/fcntl.h). */
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+
+function lastErrno(): number {
+  const location = c.__errno_location();
+  return location === null ? 0 : read.i32(location, 0);
+}
+
+function check(call: string, result: number | bigint): number {
+  const n = Number(result);
+  if (n < 0) throw new SysError(call, lastErrno());
+  return n;
+}
+
+/** Repeats a call that a signal interrupted. */
+function checkRetrying(call: string, f: () => number | bigint): number {
+  for (;;) {
+    const n = Number(f());
+    if (n >= 0) return n;
+    const errno = lastErrno();
+    if (errno !== Errno.EINTR) throw new SysError(call, errno);
+  }
+}
+
+const encoder = new TextEncoder();
+const cString = (s: string): Uint8Array => encoder.encode(`${s}\0`);
+
+/** open(2), close-on-exec. Throws {@link SysError}. */
+export function open(path: string, flags = 0, mode = 0): number {
+  const b = cString(path);
+  return check(
+    `open ${path}`,
+    c.open(ptr(b), flags | O_CLOEXEC, mode),
+  );
+}
+
+/** close(2); an error is ignored, as the descriptor is gone in any case. */
+export function close(fd: number): void {
+  c.close(fd);
+}
+
+/** flock(2); repeated where a signal interrupts it. Throws {@link SysError}, `EAGAIN` with {@link LOCK_NB} where it is held. */
+export function flock(fd: number, operation: number): void {
+  checkRetrying("flock", () => c.flock(fd, operation));
+}
+
+/** setns(2) for this thread. Throws {@link SysError}. */
+export function setns(fd: number, type: number): void {
+  check("setns", c.setns(fd, type));
+}
+
+/** unshare(2) for this thread. Throws {@link SysError}. */
+export function unshare(flags: number): void {
+  check(`unshare 0x${flags.toString(16)}`, c.unshare(flags));
+}
+
+/** mount(2). Throws {@link SysError}. */
+export function mount(source: string, target: string, type: string, flags: number, data = ""): void {
+  const [s, t, y, d] = [cString(source), cString(target), cString(type), cString(data)];
+  check(
+    `mount ${type === "" ? source : type} on ${target}`,
+    c.mount(ptr(s), ptr(t), ptr(y), flags, ptr(d)),
+  );
+}
+
+/** umount2(2) with MNT_DETACH. Throws {@link SysError}. */
+export function unmount(target: string): void {
+  const t = cString(target);
+  check(`umount ${target}`, c.umount2(ptr(t), MNT_DETACH));
+}
+
+/** socket(2), close-on-exec. The socket stays in the network namespace this thread is in. Throws {@link SysError}. */
+export function socket(domain: number, type: number, protocol: number): number {
+  return check(`socket(${domain}, ${type}, ${protocol})`, c.socket(domain, type | SOCK_CLOEXEC, protocol));
+}
+
+/** setsockopt(2). Throws {@link SysError}. */
+export function setSocketOption(fd: number, level: number, option: number, value: Uint8Array): void {
+  check(`setsockopt(${level}, ${option})`, c.setsockopt(fd, level, option, ptr(value), value.length));
+}
+
+/** setsockopt(2) with an int. Throws {@link SysError}. */
+export function setSocketInt(fd: number, level: number, option: number, value: number): void {
+  setSocketOption(fd, level, option, new Uint8Array(new Int32Array([value]).buffer));
+}
+
+const SOL_SOCKET = 1;
+const SO_RCVTIMEO = 20;
+const SO_SNDTIMEO = 21;
+
+/** Bounds every receive, send, connect and accept on the socket: `milliseconds` later it fails with EAGAIN (connect: EINPROGRESS). */
+export function setSocketTimeout(fd: number, milliseconds: number): void {
+  const value = new Uint8Array(
+    new BigInt64Array([BigInt(Math.floor(milliseconds / 1000)), BigInt((milliseconds % 1000) * 1000)]).buffer,
+  );
+  setSocketOption(fd, SOL_SOCKET, SO_RCVTIMEO, value);
+  setSocketOption(fd, SOL_SOCKET, SO_SNDTIMEO, value);
+}
+
+/** bind(2). Throws {@link SysError}. */
+export function bind(fd: number, address: Uint8Array): void {
+  check("bind", c.bind(fd, ptr(address), address.length));
+}
+
+/** connect(2). Throws {@link SysError}. */
+export function connect(fd: number, address: Uint8Array): void {
+  checkRetrying("connect", () => c.connect(fd, ptr(address), address.length));
+}
+
+/** listen(2). Throws {@link SysError}. */
+export function listen(fd: number, backlog: number): void {
+  check("listen", c.listen(fd, backlog));
+}
+
+/** accept4(2): the new descriptor. Throws {@link SysError}. */
+export function accept(fd: number): number {
+  return checkRetrying("accept", () => c.accept4(fd, null, null, SOCK_CLOEXEC));
+}
+
+/** sendto(2), or send(2) where there is no address: the number of bytes taken. Throws {@link SysError}. */
+export function send(fd: number, bytes: Uint8Array, address?: Uint8Array): number {
+  return checkRetrying("send", () =>
+    c.sendto(
+      fd,
+      ptr(bytes),
+      BigInt(bytes.length),
+      0,
+      address === undefined ? null : ptr(address),
+      address === undefined ? 0 : address.length,
+    ),
+  );
+}
+
+/** recv(2): the number of bytes received; `flags` as in recv(2). Throws {@link SysError}, EAGAIN after the socket's timeout. */
+export function receive(fd: number, into: Uint8Array, flags = 0): number {
+  return checkRetrying("recv", () => c.recvfrom(fd, ptr(into), BigInt(into.length), flags, null, null));
+}

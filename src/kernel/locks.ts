@@ -1,0 +1,34 @@
+import { close, flock, LOCK_EX, open } from "./libc.ts";
+
+const O_RDWR = 2;
+const O_CREAT = 0o100;
+const O_NOFOLLOW = 0o400000;
+
+/** An exclusive lock on a file, held until disposed of or until the process ends, however it ends. */
+class FileLock implements Disposable {
+  readonly #fd: number;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  [Symbol.dispose](): void {
+    close(this.#fd);
+  }
+}
+
+/**
+ * Waits for an exclusive flock(2) on a file, which is created (mode 0600) where it is missing; a symbolic link is refused.
+ * The call blocks the thread. Throws `SysError`.
+ * @example using lock = lockFile("/run/berth/lock");
+ */
+export function lockFile(path: string): Disposable {
+  const fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
+  try {
+    flock(fd, LOCK_EX);
+  } catch (e) {
+    close(fd);
+    throw e;
+  }
+  return new FileLock(fd);
+}

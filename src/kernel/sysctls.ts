@@ -1,0 +1,29 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { Failure } from "../report/failure.ts";
+
+/**
+ * A sysctl's file. Keys are written with slashes, as `net/ipv4/conf/eth0/arp_notify`: an interface name may hold dots.
+ * Below `/proc/sys/net` the kernel shows the namespace of the thread that opens the file.
+ */
+function pathOf(key: string): string {
+  return `/proc/sys/${key}`;
+}
+
+/** A sysctl's value in this thread's namespace, without its line break; undefined where the kernel has no such key. */
+export function readSysctl(key: string): string | undefined {
+  try {
+    return readFileSync(pathOf(key), "utf8").trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Sets a sysctl in this thread's namespace. Throws `Failure` (`kernel`) where the kernel has no such key or refuses. */
+export function writeSysctl(key: string, value: string): void {
+  try {
+    writeFileSync(pathOf(key), value);
+  } catch (e) {
+    const code = e instanceof Error && "code" in e ? String(e.code) : String(e);
+    throw new Failure("kernel", `set sysctl ${key} to ${value}: ${code}`, { cause: e });
+  }
+}

@@ -1,0 +1,65 @@
+import { Errno } from "../kernel/errno.ts";
+import { changeLink, deleteLink, findLink, type Link } from "../kernel/links.ts";
+import { listNeighbours } from "../kernel/neighbours.ts";
+import type { Netlink } from "../kernel/netlink.ts";
+import { LINK_GROUP_BERTH, RTPROT_BERTH } from "../kernel/protocol.ts";
+import { listRoutes, TABLE_MAIN } from "../kernel/routes.ts";
+import { Failure } from "../report/failure.ts";
+import { create, differences, explainKind } from "./link.ts";
+import { tolerating } from "./pipeline.ts";
+import { quote } from "./shell.ts";
+import type { AccessLinkStep } from "./step.ts";
+import type { StepType } from "./step-type.ts";
+
+/** How the host's other neighbours must not notice the link: no ARP, no multicast, no IPv6 address of its own. */
+const quiet = { arp: false, multicast: false, ipv6Addresses: false } as const;
+
+function aliasOf(step: AccessLinkStep): string {
+  return `berth:access:${step.parent.name}`;
+}
+
+/** True while a route or neighbour of Berth's leads through the link: some attachment still needs it. */
+function inUse(nl: Netlink, linkIndex: number): boolean {
+  const routes = ([4, 6] as const).some(
+    (family) => listRoutes(nl, { family, table: TABLE_MAIN, linkIndex, protocol: RTPROT_BERTH }).length > 0,
+  );
+  return routes || listNeighbours(nl, linkIndex).some((n) => n.protocol === RTPROT_BERTH);
+}
+
+export const accessLink: StepType<AccessLinkStep> = {
+  apply(step, pipeline) {
+    const nl = pipeline.places.host.netlink;
+    const present = findLink(nl, step.name);
+    if (present !== undefined && (present.group !== LINK_GROUP_BERTH || present.kind !== step.detail.kind)) {
+      throw new Failure("exists", `make the access link ${step.name}: a link of that name is there and not Berth's`, {
+        advice: `Name it as "hostrouteif" if it shall carry host access, or remove or rename it.`,
+      });
+    }
+    if (present === undefined) create(step, pipeline);
+    pipeline.send("host", changeLink(step.name, { ...quiet, up: true, alias: aliasOf(step) }));
+  },
+
+  undo(step, pipeline) {
+    const nl = pipeline.settled("host");
+    const present: Link | undefined = nl === undefined ? undefined : findLink(nl, step.name);
+    if (nl === undefined || present === undefined) return;
+    const own = present.group === LINK_GROUP_BERTH && present.kind === step.detail.kind;
+    if (!own || inUse(nl, present.index)) return;
+    pipeline.send("host", deleteLink(present.index, step.name), tolerating(Errno.ENODEV));
+  },
+
+  verify(step, places) {
+    const present = findLink(places.host.netlink, step.name);
+    return present === undefined ? [`access link ${step.name}: is not there`] : differences(present, step);
+  },
+
+  explain(step) {
+    const name = quote(step.name);
+    const address = step.mac === undefined ? "" : ` address ${step.mac}`;
+    return [
+      `ip link add link ${quote(step.parent.name)} name ${name}${address} group ${LINK_GROUP_BERTH} type ${explainKind(step.detail)}`,
+      `ip link set dev ${name} arp off multicast off addrgenmode none`,
+      `ip link set dev ${name} alias ${quote(aliasOf(step))} up`,
+    ];
+  },
+};

@@ -1,0 +1,135 @@
+import { Errno, type SysError } from "../kernel/errno.ts";
+import type { SubInterface } from "../kernel/link-kinds.ts";
+import { deleteLink, findLink, type Link, newSubInterface } from "../kernel/links.ts";
+import { LINK_GROUP_BERTH } from "../kernel/protocol.ts";
+import { Failure } from "../report/failure.ts";
+import { type Pipeline, refused, tolerating } from "./pipeline.ts";
+import { quote } from "./shell.ts";
+import type { AccessLinkStep, LinkStep } from "./step.ts";
+import type { StepType } from "./step-type.ts";
+
+/** True for a link that Berth made for this step: the creating message carries kind, group and MAC. */
+export function isOwn(link: Link, step: LinkStep | AccessLinkStep): boolean {
+  return (
+    link.kind === step.detail.kind &&
+    link.group === LINK_GROUP_BERTH &&
+    (step.mac === undefined || link.mac === step.mac)
+  );
+}
+
+/** A sub-interface's type as `ip link add … type` takes it. */
+export function explainKind(detail: SubInterface): string {
+  switch (detail.kind) {
+    case "macvlan":
+    case "macvtap": {
+      const queue = detail.broadcastQueueLength === undefined ? "" : ` bcqueuelen ${detail.broadcastQueueLength}`;
+      const sources = detail.sources?.length ? ` macaddr set ${detail.sources.join(" ")}` : "";
+      return `${detail.kind} mode ${detail.mode}${queue}${sources}`;
+    }
+    case "ipvlan":
+      return `ipvlan mode ${detail.mode}${detail.isolation === undefined ? "" : ` ${detail.isolation}`}`;
+    case "vlan":
+      return `vlan${detail.protocol === undefined ? "" : ` protocol ${detail.protocol}`} id ${detail.id}`;
+  }
+}
+
+/** The kernel's refusal of a sub-interface, with what to do about it. */
+export function linkRefused(step: LinkStep | AccessLinkStep, error: SysError): Failure {
+  const { kind } = step.detail;
+  switch (error.errno) {
+    case Errno.EEXIST:
+      return step.detail.kind === "vlan"
+        ? new Failure("exists", `${error.message}`, {
+            advice: `Either ${step.name} exists there already, or VLAN ${step.detail.id} of ${step.parent.name} is in use: a parent has each VLAN once, whatever the namespace.`,
+            cause: error,
+          })
+        : new Failure("exists", `${error.message}`, {
+            advice: `A link called ${step.name} is there already. Remove it, or choose another interface name.`,
+            cause: error,
+          });
+    case Errno.EOPNOTSUPP:
+      return new Failure("unavailable", `${error.message}: this kernel has no ${kind}`, {
+        advice: `Load the module (modprobe ${kind === "vlan" ? "8021q" : kind}) or boot a kernel that has it (CONFIG_${kind === "vlan" ? "VLAN_8021Q" : kind.toUpperCase()}).`,
+        cause: error,
+      });
+    case Errno.EBUSY:
+      return new Failure("kernel", error.message, {
+        advice: `The parent ${step.parent.name} is already used in a way that excludes ${kind}: as a port of a bridge or bond (then make the bridge the parent), by ${kind === "ipvlan" ? "macvlan or macvtap" : "ipvlan"} links, or by a passthru link. "ip -d link show" tells.`,
+        cause: error,
+      });
+    default:
+      return refused(error);
+  }
+}
+
+/** Queues the creation of a sub-interface. */
+export function create(step: LinkStep | AccessLinkStep, pipeline: Pipeline): void {
+  const { where: parentWhere, name: parentName } = step.parent;
+  const namespaceFd = step.where === parentWhere ? undefined : pipeline.places.at(step.where)?.fd;
+  const request = newSubInterface({
+    name: step.name,
+    parentIndex: pipeline.indexOrThrow(parentWhere, parentName),
+    parentName,
+    detail: step.detail,
+    group: LINK_GROUP_BERTH,
+    ...("mtu" in step && step.mtu !== undefined ? { mtu: step.mtu } : {}),
+    ...(step.mac === undefined ? {} : { mac: step.mac }),
+    ...(namespaceFd === undefined ? {} : { namespaceFd }),
+  });
+  pipeline.send(parentWhere, request, (error) => linkRefused(step, error));
+}
+
+/** What differs between a link and its step. */
+export function differences(link: Link, step: LinkStep | AccessLinkStep): string[] {
+  const found: string[] = [];
+  const expect = (what: string, planned: unknown, actual: unknown): void => {
+    if (planned !== undefined && planned !== actual)
+      found.push(`link ${step.name}: ${what} is ${String(actual)}, planned was ${String(planned)}`);
+  };
+  expect("kind", step.detail.kind, link.kind);
+  expect("MAC", step.mac, link.mac);
+  if ("mtu" in step) expect("MTU", step.mtu, link.mtu);
+  const detail: Readonly<Record<string, unknown>> = { ...link.detail };
+  for (const [key, value] of Object.entries(step.detail)) {
+    if (key === "kind" || key === "broadcastQueueLength") continue; // the kernel shows the parent's largest queue
+    expect(key, Array.isArray(value) ? value.join(" ") : value, Array.isArray(detail[key]) ? detail[key].join(" ") : detail[key]);
+  }
+  if (found.length === 0 && !link.up) found.push(`link ${step.name}: is down`);
+  return found;
+}
+
+export const link: StepType<LinkStep> = {
+  apply: create,
+
+  undo(step, pipeline) {
+    const nl = pipeline.settled(step.where);
+    const present = nl === undefined ? undefined : findLink(nl, step.name);
+    if (present === undefined || !isOwn(present, step)) return;
+    pipeline.send(step.where, deleteLink(present.index, step.name), tolerating(Errno.ENODEV));
+  },
+
+  verify(step, places) {
+    const nl = places.at(step.where)?.netlink;
+    const present = nl === undefined ? undefined : findLink(nl, step.name);
+    return present === undefined ? [`link ${step.name}: is not there`] : differences(present, step);
+  },
+
+  explain(step, shell) {
+    const { where: parentWhere, name: parentName } = step.parent;
+    const words = [
+      shell.ip(parentWhere),
+      "link add link",
+      quote(parentName),
+      "name",
+      quote(step.name),
+      ...(step.where === parentWhere ? [] : ["netns", shell.netns]),
+      ...(step.mac === undefined ? [] : ["address", step.mac]),
+      ...(step.mtu === undefined ? [] : ["mtu", `${step.mtu}`]),
+      "group",
+      `${LINK_GROUP_BERTH}`,
+      "type",
+      explainKind(step.detail),
+    ];
+    return [words.join(" ")];
+  },
+};

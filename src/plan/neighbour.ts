@@ -1,0 +1,55 @@
+import { Errno } from "../kernel/errno.ts";
+import { findLink } from "../kernel/links.ts";
+import { deleteNeighbour, findNeighbour, newNeighbour } from "../kernel/neighbours.ts";
+import { RTPROT_BERTH } from "../kernel/protocol.ts";
+import { Failure } from "../report/failure.ts";
+import { tolerating } from "./pipeline.ts";
+import { quote } from "./shell.ts";
+import type { NeighbourStep } from "./step.ts";
+import type { StepType } from "./step-type.ts";
+
+export const neighbour: StepType<NeighbourStep> = {
+  apply(step, pipeline) {
+    const index = pipeline.indexOrThrow(step.where, step.link);
+    if (step.where === "host") {
+      const nl = pipeline.places.host.netlink;
+      const present = findNeighbour(nl, step.ip, index);
+      if (present?.permanent === true && present.protocol !== RTPROT_BERTH) {
+        throw new Failure(
+          "exists",
+          `add neighbour ${step.ip} dev ${step.link} lladdr ${step.mac}: a permanent entry with ${present.mac ?? "no MAC"} is there and not Berth's`,
+          { advice: `Remove it if it is not needed: ip neigh del ${step.ip} dev ${step.link}` },
+        );
+      }
+    }
+    pipeline.send(step.where, newNeighbour(step.ip, step.mac, index, step.link));
+  },
+
+  undo(step, pipeline) {
+    const index = pipeline.index(step.where, step.link);
+    const nl = pipeline.places.at(step.where)?.netlink;
+    if (index === undefined || nl === undefined) return; // entries go with their link
+    if (findNeighbour(nl, step.ip, index)?.protocol !== RTPROT_BERTH) return;
+    pipeline.send(
+      step.where,
+      deleteNeighbour(step.ip, index, step.link),
+      tolerating(Errno.ENOENT, Errno.ENODEV, Errno.ENXIO),
+    );
+  },
+
+  verify(step, places) {
+    const nl = places.at(step.where)?.netlink;
+    const index = nl === undefined ? undefined : findLink(nl, step.link)?.index;
+    const found = nl === undefined || index === undefined ? undefined : findNeighbour(nl, step.ip, index);
+    if (found === undefined) return [`neighbour ${step.ip} on ${step.link}: is not there`];
+    if (found.mac !== step.mac)
+      return [`neighbour ${step.ip} on ${step.link}: is ${found.mac ?? "unresolved"}, planned was ${step.mac}`];
+    return found.permanent ? [] : [`neighbour ${step.ip} on ${step.link}: is not permanent`];
+  },
+
+  explain(step, shell) {
+    return [
+      `${shell.ip(step.where)} neigh replace ${step.ip} lladdr ${step.mac} dev ${quote(step.link)} nud permanent protocol ${RTPROT_BERTH}`,
+    ];
+  },
+};

@@ -1,0 +1,127 @@
+import { Errno, type SysError } from "../kernel/errno.ts";
+import { findLink } from "../kernel/links.ts";
+import type { Netlink, Request } from "../kernel/netlink.ts";
+import { Failure } from "../report/failure.ts";
+import type { Places } from "./places.ts";
+import type { Where } from "./step.ts";
+
+/** What a request's error means: a failure, or nothing where it is to be tolerated. */
+export type Judge = (error: SysError) => Failure | undefined;
+
+interface Queued {
+  readonly step: number;
+  readonly request: Request;
+  readonly judge: Judge;
+}
+
+/** Errors of receiving an answer, not of carrying out the request. */
+const unanswered: readonly number[] = [Errno.EAGAIN, Errno.ENOBUFS];
+
+/** The plain judgement: the kernel refused. */
+export function refused(error: SysError): Failure {
+  return new Failure("kernel", error.message, { cause: error });
+}
+
+/** A judge that tolerates some errors, as "it is gone already" when undoing. */
+export function tolerating(...errnos: readonly number[]): Judge {
+  return (error) => (errnos.includes(error.errno) ? undefined : refused(error));
+}
+
+/**
+ * Sends the requests of many steps in few sends: one queue a namespace, emptied when a later step needs an answer or the
+ * plan ends. Order within a namespace is kept. It knows which steps reached the kernel and which of them failed.
+ */
+export class Pipeline {
+  readonly places: Places;
+  readonly #queues: Record<Where, Queued[]> = { host: [], container: [] };
+  readonly #indexes: Record<Where, Map<string, number>> = { host: new Map(), container: new Map() };
+  readonly #reached = new Set<number>();
+  readonly #failed = new Map<number, Failure>();
+  #step = 0;
+
+  constructor(places: Places) {
+    this.places = places;
+  }
+
+  /** What follows is the work of the step with this number. */
+  begin(step: number): void {
+    this.#step = step;
+  }
+
+  /** The current step changes something by other means than {@link send}. */
+  acts(): void {
+    this.#reached.add(this.#step);
+  }
+
+  /** Queues a request of the current step. Where the container's namespace is gone, nothing is sent. */
+  send(where: Where, request: Request, judge: Judge = refused): void {
+    this.#queues[where].push({ step: this.#step, request, judge });
+  }
+
+  /** The current step failed by other means than a request. */
+  fail(failure: Failure): void {
+    if (!this.#failed.has(this.#step)) this.#failed.set(this.#step, failure);
+  }
+
+  /** Sends what is queued in both namespaces, the container's last queued link creations (from the host) first. */
+  flush(): void {
+    for (const where of ["host", "container"] as const) {
+      const queue = this.#queues[where];
+      if (queue.length === 0) continue;
+      this.#queues[where] = [];
+      const place = this.places.at(where);
+      if (place === undefined) continue;
+      const errors = place.netlink.batch(queue.map((q) => q.request));
+      queue.forEach((q, i) => {
+        const error = errors[i];
+        // no answer is no refusal: such a request may have been carried out
+        if (error === undefined || unanswered.includes(error.errno)) this.#reached.add(q.step);
+        const failure = error === undefined ? undefined : q.judge(error);
+        if (failure !== undefined && !this.#failed.has(q.step)) this.#failed.set(q.step, failure);
+      });
+    }
+  }
+
+  /** Empties the queues and throws the first failure of any step. */
+  flushOrThrow(): void {
+    this.flush();
+    const first = this.failures()[0];
+    if (first !== undefined) throw first;
+  }
+
+  /** The socket of a namespace, after everything queued was sent; undefined where the namespace is gone. */
+  settled(where: Where): Netlink | undefined {
+    this.flush();
+    return this.places.at(where)?.netlink;
+  }
+
+  /** The index of a link, looked up once; everything queued is sent before. Undefined where there is no such link. */
+  index(where: Where, name: string): number | undefined {
+    const known = this.#indexes[where].get(name);
+    if (known !== undefined) return known;
+    const nl = this.settled(where);
+    const index = nl === undefined ? undefined : findLink(nl, name)?.index;
+    if (index !== undefined) this.#indexes[where].set(name, index);
+    return index;
+  }
+
+  /** {@link index} of a link that must be there: the first failure so far is thrown, or that there is no such link. */
+  indexOrThrow(where: Where, name: string): number {
+    const index = this.index(where, name);
+    if (index !== undefined) return index;
+    const first = this.failures()[0];
+    if (first !== undefined) throw first;
+    const place = where === "host" ? "on the host" : "in the container's namespace";
+    throw new Failure("kernel", `look up link ${name} ${place}: there is no such link`);
+  }
+
+  /** The failures so far, in the order of their steps. */
+  failures(): Failure[] {
+    return [...this.#failed].toSorted(([a], [b]) => a - b).map(([, f]) => f);
+  }
+
+  /** True where the kernel carried out, or may have carried out, some of the step: it has to be undone. */
+  applied(step: number): boolean {
+    return this.#reached.has(step);
+  }
+}

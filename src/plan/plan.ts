@@ -1,0 +1,96 @@
+// A plan read four ways: applied, undone, verified, explained.
+import { asFailure, Failure } from "../report/failure.ts";
+import { accessLink } from "./access-link.ts";
+import { address } from "./address.ts";
+import { link } from "./link.ts";
+import { neighbour } from "./neighbour.ts";
+import { Pipeline } from "./pipeline.ts";
+import type { Places } from "./places.ts";
+import { route } from "./route.ts";
+import { settle } from "./settle.ts";
+import { shellFor } from "./shell.ts";
+import type { Step } from "./step.ts";
+import type { Occasion, StepType } from "./step-type.ts";
+import { sysctl } from "./sysctl.ts";
+import { up } from "./up.ts";
+
+/** An attachment's ordered list of small changes. */
+export type Plan = readonly Step[];
+
+const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>> } = {
+  link,
+  "access-link": accessLink,
+  sysctl,
+  address,
+  up,
+  settle,
+  route,
+  neighbour,
+};
+
+function typeOf<S extends Step>(step: S): StepType<S> {
+  // the table pairs each type's name with its module; TypeScript cannot follow that through a union
+  return types[step.type] as unknown as StepType<S>;
+}
+
+/**
+ * Applies a plan. Where a step fails, the steps before it (and those after it that the kernel had already been sent) are
+ * undone in reverse, and the step's failure is thrown; failures of the undoing follow in its message.
+ */
+export function applyPlan(plan: Plan, places: Places): void {
+  const pipeline = new Pipeline(places);
+  try {
+    plan.forEach((step, i) => {
+      pipeline.begin(i);
+      typeOf(step).apply(step, pipeline);
+    });
+    pipeline.flushOrThrow();
+  } catch (thrown) {
+    const first = asFailure(thrown, "apply the plan");
+    const undone = undoSteps(
+      plan.filter((_, i) => pipeline.applied(i)),
+      places,
+      "rollback",
+    );
+    if (undone.length === 0) throw first;
+    const rest = undone.map((f) => f.message).join("; ");
+    throw new Failure(first.reason, `${first.message}. Undoing what was done failed too: ${rest}`, {
+      cause: first,
+      ...(first.advice === undefined ? {} : { advice: first.advice }),
+    });
+  }
+}
+
+/**
+ * Undoes a plan in reverse, as far as it can: what is gone already, or was not made by Berth, is left alone.
+ * @returns what could not be undone
+ */
+export function undoPlan(plan: Plan, places: Places): Failure[] {
+  return undoSteps(plan, places, "detach");
+}
+
+function undoSteps(plan: Plan, places: Places, occasion: Occasion): Failure[] {
+  const pipeline = new Pipeline(places);
+  plan.toReversed().forEach((step, i) => {
+    if (places.at(step.where) === undefined) return;
+    pipeline.begin(i);
+    try {
+      typeOf(step).undo(step, pipeline, occasion);
+    } catch (thrown) {
+      pipeline.fail(asFailure(thrown, `undo ${step.type}`));
+    }
+  });
+  pipeline.flush();
+  return pipeline.failures();
+}
+
+/** Compares a plan with the kernel: a sentence for each thing that does not hold. */
+export function verifyPlan(plan: Plan, places: Places): string[] {
+  return plan.flatMap((step) => typeOf(step).verify(step, places));
+}
+
+/** The commands that would have built the same state; paste them into a root shell on the host. */
+export function explainPlan(plan: Plan, netns: string): string[] {
+  const shell = shellFor(netns);
+  return plan.flatMap((step) => typeOf(step).explain(step, shell));
+}

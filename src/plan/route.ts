@@ -1,0 +1,117 @@
+import { formatCidr } from "../address/cidr.ts";
+import { ipFamily } from "../address/ip.ts";
+import { Errno, type SysError } from "../kernel/errno.ts";
+import { findLink, findLinkByIndex } from "../kernel/links.ts";
+import type { Netlink } from "../kernel/netlink.ts";
+import { RTPROT_BERTH } from "../kernel/protocol.ts";
+import {
+  deleteRoute,
+  describeRoute,
+  effectiveMetric,
+  type InstalledRoute,
+  listRoutes,
+  newRoute,
+  type Route,
+  SCOPE_LINK,
+  TABLE_MAIN,
+} from "../kernel/routes.ts";
+import { Failure } from "../report/failure.ts";
+import { type Pipeline, refused, tolerating } from "./pipeline.ts";
+import { quote } from "./shell.ts";
+import type { RouteStep } from "./step.ts";
+import type { StepType } from "./step-type.ts";
+
+/** Routes of the same table, destination and metric: the kernel takes only one of them. */
+function rivals(nl: Netlink, route: Route): InstalledRoute[] {
+  const family = ipFamily(route.dst.ip);
+  const wanted = formatCidr(route.dst);
+  return listRoutes(nl, { family, table: route.table ?? TABLE_MAIN }).filter(
+    (r) => formatCidr(r.dst) === wanted && r.metric === effectiveMetric(route),
+  );
+}
+
+function judgeExisting(step: RouteStep, pipeline: Pipeline, error: SysError): Failure | undefined {
+  if (error.errno !== Errno.EEXIST) return refused(error);
+  const nl = pipeline.places.at(step.where)?.netlink;
+  const index = pipeline.index(step.where, step.link);
+  if (nl === undefined) return refused(error);
+  const existing = rivals(nl, step.route);
+  // the prefix route that the kernel made with the address, or the same route stated twice
+  if (existing.some((r) => r.linkIndex === index && r.gateway === step.route.gateway)) return undefined;
+  const holder = existing[0];
+  if (holder === undefined) return refused(error);
+  const name =
+    holder.linkIndex === undefined ? "?" : (findLinkByIndex(nl, holder.linkIndex)?.name ?? `${holder.linkIndex}`);
+  const from = holder.source === undefined ? "" : ` src ${holder.source}`;
+  return new Failure("exists", `${error.message}: there is "${describeRoute(holder, name)}${from} proto ${holder.protocol}"`, {
+    advice: "Remove that route if it is not needed, or give one of the two another metric or table.",
+    cause: error,
+  });
+}
+
+export const route: StepType<RouteStep> = {
+  apply(step, pipeline) {
+    const index = pipeline.indexOrThrow(step.where, step.link);
+    pipeline.send(step.where, newRoute(step.route, index, step.link), (error) => {
+      if (error.errno === Errno.EEXIST) return judgeExisting(step, pipeline, error);
+      if (step.route.gateway === undefined || error.errno !== 101) return refused(error);
+      return new Failure("config", `${error.message}: the gateway is not on this link`, {
+        advice: "The gateway must lie in the subnet of one of the link's addresses, or the route must be on the link (gw 0.0.0.0).",
+        cause: error,
+      });
+    });
+  },
+
+  undo(step, pipeline) {
+    const index = pipeline.index(step.where, step.link);
+    if (index === undefined) return; // routes go with their link
+    pipeline.send(
+      step.where,
+      deleteRoute(step.route, index, step.link),
+      tolerating(Errno.ESRCH, Errno.ENOENT, Errno.ENODEV),
+    );
+  },
+
+  verify(step, places) {
+    const nl = places.at(step.where)?.netlink;
+    const linkIndex = nl === undefined ? undefined : findLink(nl, step.link)?.index;
+    const missing = [`route ${describeRoute(step.route, step.link)}: is not there`];
+    if (nl === undefined || linkIndex === undefined) return missing;
+    const { dst, gateway, source, table } = step.route;
+    const wanted = formatCidr(dst);
+    const found = listRoutes(nl, { family: ipFamily(dst.ip), table: table ?? TABLE_MAIN, linkIndex }).some(
+      (r) =>
+        formatCidr(r.dst) === wanted &&
+        r.gateway === gateway &&
+        r.metric === effectiveMetric(step.route) &&
+        (source === undefined || r.source === source),
+    );
+    return found ? [] : missing;
+  },
+
+  explain(step, shell) {
+    const { dst, gateway, source, table, metric, scope, mtu, advmss, onlink } = step.route;
+    const words = [
+      shell.ip(step.where),
+      ipFamily(dst.ip) === 6 ? "-6" : "-4",
+      "route add",
+      dst.prefix === 0 ? "default" : formatCidr(dst),
+      ...(gateway === undefined ? [] : ["via", gateway]),
+      "dev",
+      quote(step.link),
+      ...(source === undefined ? [] : ["src", source]),
+      ...(table === undefined ? [] : ["table", `${table}`]),
+      ...(metric === undefined ? [] : ["metric", `${metric}`]),
+      ...(ipFamily(dst.ip) === 6 ? [] : ["scope", scopeWord(scope ?? 0)]),
+      ...(mtu === undefined ? [] : ["mtu", `${mtu}`]),
+      ...(advmss === undefined ? [] : ["advmss", `${advmss}`]),
+      ...(onlink === true ? ["onlink"] : []),
+      `proto ${RTPROT_BERTH}`,
+    ];
+    return [words.join(" ")];
+  },
+};
+
+function scopeWord(scope: number): string {
+  return scope === 0 ? "global" : scope === SCOPE_LINK ? "link" : `${scope}`;
+}

@@ -1,0 +1,28 @@
+import type { Pipeline } from "./pipeline.ts";
+import type { Places } from "./places.ts";
+import type { Step } from "./step.ts";
+
+/** Why a step is undone: the plan failed a moment ago, or the attachment ends. */
+export type Occasion = "rollback" | "detach";
+
+/** How a type of step is applied, undone, verified and explained. One file a type; step-types.ts is their table. */
+export interface StepType<S extends Step> {
+  /** Queues or makes the change. Throws `Failure`, or leaves the error to the pipeline. */
+  apply(step: S, pipeline: Pipeline): void;
+  /** Queues or makes the reverse: tolerates what is gone, touches only what Berth made. Reports by `pipeline.fail`. */
+  undo(step: S, pipeline: Pipeline, occasion: Occasion): void;
+  /** What does not hold, a sentence each; empty where all is as planned. */
+  verify(step: S, places: Places): string[];
+  /** The commands that an administrator would have typed; `#` lines where `ip` cannot express something. */
+  explain(step: S, shell: Shell): string[];
+}
+
+/** How explained commands name the container's namespace. */
+export interface Shell {
+  /** `ip`, with the namespace where it is the container's. */
+  ip(where: Step["where"]): string;
+  /** A prefix that runs any program in the namespace; empty on the host. */
+  within(where: Step["where"]): string;
+  /** The container's namespace as `ip link … netns` takes it. */
+  readonly netns: string;
+}

@@ -1,0 +1,93 @@
+import type { Cidr } from "../address/cidr.ts";
+import type { Dad } from "../kernel/addresses.ts";
+import type { SubInterface } from "../kernel/link-kinds.ts";
+import type { Route } from "../kernel/routes.ts";
+
+/** Which namespace a step acts in: the one Berth was called in, or the container's. */
+export type Where = "host" | "container";
+
+/** Makes the attachment's sub-interface, in its namespace, under its final name at once. */
+export interface LinkStep {
+  readonly type: "link";
+  readonly where: Where;
+  readonly name: string;
+  readonly parent: { readonly name: string; readonly where: Where };
+  readonly detail: SubInterface;
+  /** Bytes; absent: the parent's. */
+  readonly mtu?: number;
+  /** Absent where the kind takes the parent's (ipvlan, vlan, passthru). */
+  readonly mac?: string;
+}
+
+/** Makes the access link where it is missing; it is shared by all attachments of its parent and goes with the last. */
+export interface AccessLinkStep {
+  readonly type: "access-link";
+  readonly where: "host";
+  readonly name: string;
+  readonly parent: { readonly name: string; readonly where: "host" };
+  readonly detail: SubInterface;
+  readonly mac?: string;
+}
+
+/** Sets a sysctl of a link that Berth made; it goes with the link. */
+export interface SysctlStep {
+  readonly type: "sysctl";
+  readonly where: Where;
+  /** With slashes, as `net/ipv4/conf/eth0/arp_notify`. */
+  readonly key: string;
+  readonly value: string;
+}
+
+/** Adds an address to a link. */
+export interface AddressStep {
+  readonly type: "address";
+  readonly where: Where;
+  readonly link: string;
+  readonly address: Cidr;
+  readonly dad?: Dad;
+}
+
+/** Sets a link up. One that is Berth's own gets its alias by the same message. */
+export interface UpStep {
+  readonly type: "up";
+  readonly where: Where;
+  readonly link: string;
+  /** The `ifalias` of Berth's own link; absent: the link is the user's. */
+  readonly alias?: string;
+}
+
+/** Waits until duplicate address detection of a link's addresses has ended. */
+export interface SettleStep {
+  readonly type: "settle";
+  readonly where: Where;
+  readonly link: string;
+  readonly timeoutMs: number;
+}
+
+/** Adds a route through a link. */
+export interface RouteStep {
+  readonly type: "route";
+  readonly where: Where;
+  readonly link: string;
+  readonly route: Route;
+}
+
+/** Makes a permanent neighbour entry on a link. */
+export interface NeighbourStep {
+  readonly type: "neighbour";
+  readonly where: Where;
+  readonly link: string;
+  readonly ip: string;
+  readonly mac: string;
+}
+
+/** One small change: plain data, so that it can be written to the record and read back. */
+export type Step =
+  | LinkStep
+  | AccessLinkStep
+  | SysctlStep
+  | AddressStep
+  | UpStep
+  | SettleStep
+  | RouteStep
+  | NeighbourStep;

@@ -1,0 +1,79 @@
+/**
+ * What went wrong, as a class of problem. A face translates it into its own protocol's code (for CNI: cni/error.ts).
+ *
+ * | reason | meaning |
+ * |---|---|
+ * | version | a protocol version that is not supported |
+ * | field | a field whose value is well-formed but not supported |
+ * | config | a network configuration that cannot work |
+ * | request | the caller's request (environment, options) is wrong or incomplete |
+ * | decode | text that cannot be parsed |
+ * | namespace | a network namespace that is missing or is none |
+ * | io | a file or a socket |
+ * | busy | try again later |
+ * | kernel | the kernel refused a step |
+ * | address | no address free, or the wanted one is not |
+ * | exists | the attachment, or something in its place, is there already |
+ * | differs | what the kernel says is not what was planned |
+ * | incomplete | something could not be undone |
+ * | delegate | a program that was asked to help failed |
+ * | unavailable | no new attachment can be made |
+ * | limited | no new attachment can be made, and existing ones suffer |
+ * | internal | a defect in Berth |
+ */
+export type Reason =
+  | "version"
+  | "field"
+  | "config"
+  | "request"
+  | "decode"
+  | "namespace"
+  | "io"
+  | "busy"
+  | "kernel"
+  | "address"
+  | "exists"
+  | "differs"
+  | "incomplete"
+  | "delegate"
+  | "unavailable"
+  | "limited"
+  | "internal";
+
+/** What a {@link Failure} may carry beside its sentence. */
+export interface FailureOptions {
+  /** What to do about it: one or more sentences for the person who has the problem. */
+  readonly advice?: string;
+  /** A CNI error code that was decided elsewhere, as by a delegated plugin. */
+  readonly code?: number;
+  /** What lies beneath: the error of the system. */
+  readonly cause?: unknown;
+}
+
+/**
+ * The one error type for everything that is not a defect: its message says what was attempted, on what, and what the
+ * system answered; `advice` says what to do. It is never wrapped in another.
+ */
+export class Failure extends Error {
+  override readonly name = "Failure";
+  readonly reason: Reason;
+  readonly advice: string | undefined;
+  readonly code: number | undefined;
+
+  constructor(reason: Reason, message: string, options: FailureOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.reason = reason;
+    this.advice = options.advice;
+    this.code = options.code;
+  }
+}
+
+/**
+ * Any thrown value as a {@link Failure}: a `Failure` stays itself, anything else is an `internal` one whose message is
+ * prefixed with what was being done.
+ */
+export function asFailure(thrown: unknown, doing: string): Failure {
+  if (thrown instanceof Failure) return thrown;
+  const text = thrown instanceof Error ? thrown.message : String(thrown);
+  return new Failure("internal", `${doing}: ${text}`, { cause: thrown });
+}
