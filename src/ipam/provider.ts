@@ -58,11 +58,14 @@ export interface IpamProvider {
    * @param ips addresses asked for, canonical text without prefix length; each must be granted or the call fails
    */
   allocate(holder: Holder, ips: readonly string[]): Promise<Allocation>;
+  /** What {@link allocate} would answer now, without reserving anything. */
+  preview(holder: Holder, ips: readonly string[]): Promise<Allocation>;
   /**
    * Releases whatever the holder has; nothing reserved is success.
+   * @param ips the holder's addresses where the caller knows them all: what else is reserved need not be looked through
    * @returns the addresses that were released, canonical text, where the provider knows them
    */
-  release(holder: Holder): Promise<readonly string[]>;
+  release(holder: Holder, ips?: readonly string[]): Promise<readonly string[]>;
   /** Throws `differs` where the holder's addresses are no longer reserved. */
   check(holder: Holder, ips: readonly string[]): Promise<void>;
   /**

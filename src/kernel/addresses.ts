@@ -62,7 +62,12 @@ export function newAddress(linkIndex: number, linkName: string, cidr: Cidr, dad:
 /** Deletes an address from a link; EADDRNOTAVAIL where the link has it not. */
 export function deleteAddress(linkIndex: number, linkName: string, cidr: Cidr): Request {
   const bytes = ipToBytes(cidr.ip);
-  const w = new Writer().u8(addressFamily(ipFamily(cidr.ip))).u8(cidr.prefix).u8(0).u8(0).u32(linkIndex);
+  const w = new Writer()
+    .u8(addressFamily(ipFamily(cidr.ip)))
+    .u8(cidr.prefix)
+    .u8(0)
+    .u8(0)
+    .u32(linkIndex);
   w.attribute(IFA_LOCAL, bytes).attribute(IFA_ADDRESS, bytes);
   return {
     what: `delete address ${formatCidr(cidr)} from ${linkName}`,

@@ -53,7 +53,9 @@ export class Writer {
 
   /** Appends an attribute, padded to four bytes; its payload is at most 65,531 bytes. */
   attribute(type: number, payload: Uint8Array): this {
-    this.u16(4 + payload.length).u16(type).raw(payload);
+    this.u16(4 + payload.length)
+      .u16(type)
+      .raw(payload);
     while (this.#length % 4 !== 0) this.u8(0);
     return this;
   }
@@ -156,7 +158,7 @@ function view(b: Uint8Array): DataView {
 export function listAttributes(bytes: Uint8Array, offset = 0): { type: number; payload: Uint8Array }[] {
   const all: { type: number; payload: Uint8Array }[] = [];
   const v = view(bytes);
-  for (let at = offset; at + 4 <= bytes.length; ) {
+  for (let at = offset; at + 4 <= bytes.length;) {
     const length = v.getUint16(at, true);
     if (length < 4 || at + length > bytes.length) break;
     all.push({ type: v.getUint16(at + 2, true) & NLA_TYPE_MASK, payload: bytes.subarray(at + 4, at + length) });

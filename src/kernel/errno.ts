@@ -56,6 +56,7 @@ export const Errno = {
   EINVAL: 22,
   EOPNOTSUPP: 95,
   EADDRNOTAVAIL: 99,
+  ENETUNREACH: 101,
   ENOBUFS: 105,
 } as const;
 

@@ -62,10 +62,7 @@ const cString = (s: string): Uint8Array => encoder.encode(`${s}\0`);
 /** open(2), close-on-exec. Throws {@link SysError}. */
 export function open(path: string, flags = 0, mode = 0): number {
   const b = cString(path);
-  return check(
-    `open ${path}`,
-    c.open(ptr(b), flags | O_CLOEXEC, mode),
-  );
+  return check(`open ${path}`, c.open(ptr(b), flags | O_CLOEXEC, mode));
 }
 
 /** close(2); an error is ignored, as the descriptor is gone in any case. */
@@ -91,10 +88,7 @@ export function unshare(flags: number): void {
 /** mount(2). Throws {@link SysError}. */
 export function mount(source: string, target: string, type: string, flags: number, data = ""): void {
   const [s, t, y, d] = [cString(source), cString(target), cString(type), cString(data)];
-  check(
-    `mount ${type === "" ? source : type} on ${target}`,
-    c.mount(ptr(s), ptr(t), ptr(y), flags, ptr(d)),
-  );
+  check(`mount ${type === "" ? source : type} on ${target}`, c.mount(ptr(s), ptr(t), ptr(y), flags, ptr(d)));
 }
 
 /** umount2(2) with MNT_DETACH. Throws {@link SysError}. */

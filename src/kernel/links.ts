@@ -1,6 +1,7 @@
 // Network devices over rtnetlink: RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK (include/uapi/linux/if_link.h, rtnetlink(7)).
 import { macFromBytes, macToBytes } from "../address/mac.ts";
 import { Attributes, Writer } from "./attributes.ts";
+import { Errno } from "./errno.ts";
 import { readKindData, type SubInterface, writeKindData } from "./link-kinds.ts";
 import { type Netlink, NLM_F_CREATE, NLM_F_EXCL, type Request } from "./netlink.ts";
 
@@ -229,4 +230,16 @@ export function parseLink(payload: Uint8Array): Link {
     group: a.u32(IFLA_GROUP) ?? 0,
     alias: a.string(IFLA_IFALIAS) ?? "",
   };
+}
+
+/**
+ * Whether the kernel has a kind of link (a missing module is loaded): it is asked to make one on a parent that cannot
+ * exist, and answers ENODEV where it knows the kind, EOPNOTSUPP where it does not. Throws `SysError` for other answers.
+ */
+export function supportsKind(nl: Netlink, detail: SubInterface): boolean {
+  const request = newSubInterface({ name: "berth-probe", parentIndex: 0x7fffffff, parentName: "no parent", detail });
+  const [error] = nl.batch([request]);
+  if (error === undefined || error.errno === Errno.ENODEV) return true;
+  if (error.errno === Errno.EOPNOTSUPP) return false;
+  throw error;
 }

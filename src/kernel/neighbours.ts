@@ -27,7 +27,14 @@ export interface Neighbour {
 }
 
 function header(ip: string, linkIndex: number, state: number): Writer {
-  return new Writer().u8(addressFamily(ipFamily(ip))).u8(0).u16(0).u32(linkIndex).u16(state).u8(0).u8(0);
+  return new Writer()
+    .u8(addressFamily(ipFamily(ip)))
+    .u8(0)
+    .u16(0)
+    .u32(linkIndex)
+    .u16(state)
+    .u8(0)
+    .u8(0);
 }
 
 /** Makes a permanent entry with Berth's protocol number; it replaces what is there for this address on this link. */

@@ -68,7 +68,7 @@ export function encodeMessage(request: Request, flags: number, sequence: number)
 export function decodeMessages(bytes: Uint8Array): Message[] {
   const all: Message[] = [];
   const v = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let at = 0; at + HEADER <= bytes.length; ) {
+  for (let at = 0; at + HEADER <= bytes.length;) {
     const length = v.getUint32(at, true);
     if (length < HEADER || at + length > bytes.length) break;
     all.push({
@@ -153,13 +153,14 @@ export class Netlink implements Disposable {
     const errors: (SysError | undefined)[] = requests.map(() => undefined);
     const what = requests[0]?.what ?? "";
     send(this.#fd, concatenate(parts));
-    for (let open = requests.length; open > 0; ) {
+    for (let open = requests.length; open > 0;) {
       let messages;
       try {
         messages = this.#receive(what);
       } catch (e) {
         // a lost or missing answer: whether these requests were carried out is unknown, so each counts as failed
-        if (e instanceof SysError) return errors.map((known, i) => known ?? new SysError(requests[i]?.what ?? what, e.errno));
+        if (e instanceof SysError)
+          return errors.map((known, i) => known ?? new SysError(requests[i]?.what ?? what, e.errno));
         throw e;
       }
       for (const m of messages) {
@@ -214,7 +215,7 @@ export class Netlink implements Disposable {
     const sequence = ++this.#sequence;
     send(this.#fd, encodeMessage(request, NLM_F_REQUEST | NLM_F_DUMP, sequence));
     const all: Uint8Array[] = [];
-    for (let whole = true; ; ) {
+    for (let whole = true; ;) {
       let messages;
       try {
         messages = this.#receive(request.what);

@@ -14,7 +14,8 @@ export const address: StepType<AddressStep> = {
     pipeline.send(step.where, newAddress(index, step.link, step.address, step.dad), (error) =>
       error.errno === Errno.EACCES
         ? new Failure("kernel", `${error.message}: IPv6 is switched off on ${step.link}`, {
-            advice: "The namespace has net.ipv6.conf.default.disable_ipv6=1; switch IPv6 on or use IPv4 addresses only.",
+            advice:
+              "The namespace has net.ipv6.conf.default.disable_ipv6=1; switch IPv6 on or use IPv4 addresses only.",
             cause: error,
           })
         : refused(error),
@@ -46,8 +47,6 @@ export const address: StepType<AddressStep> = {
   explain(step, shell) {
     const dad = step.dad === undefined || step.dad === "link" ? "" : step.dad === "off" ? " nodad" : " optimistic";
     const brd = !step.address.ip.includes(":") && step.address.prefix < 31 ? " brd +" : "";
-    return [
-      `${shell.ip(step.where)} address add ${formatCidr(step.address)}${brd} dev ${quote(step.link)}${dad}`,
-    ];
+    return [`${shell.ip(step.where)} address add ${formatCidr(step.address)}${brd} dev ${quote(step.link)}${dad}`];
   },
 };

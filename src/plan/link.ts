@@ -92,7 +92,11 @@ export function differences(link: Link, step: LinkStep | AccessLinkStep): string
   const detail: Readonly<Record<string, unknown>> = { ...link.detail };
   for (const [key, value] of Object.entries(step.detail)) {
     if (key === "kind" || key === "broadcastQueueLength") continue; // the kernel shows the parent's largest queue
-    expect(key, Array.isArray(value) ? value.join(" ") : value, Array.isArray(detail[key]) ? detail[key].join(" ") : detail[key]);
+    expect(
+      key,
+      Array.isArray(value) ? value.join(" ") : value,
+      Array.isArray(detail[key]) ? detail[key].join(" ") : detail[key],
+    );
   }
   if (found.length === 0 && !link.up) found.push(`link ${step.name}: is down`);
   return found;

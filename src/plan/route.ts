@@ -36,17 +36,21 @@ function judgeExisting(step: RouteStep, pipeline: Pipeline, error: SysError): Fa
   const index = pipeline.index(step.where, step.link);
   if (nl === undefined) return refused(error);
   const existing = rivals(nl, step.route);
-  // the prefix route that the kernel made with the address, or the same route stated twice
-  if (existing.some((r) => r.linkIndex === index && r.gateway === step.route.gateway)) return undefined;
+  // on the same link the first wins: the kernel's own prefix route, or a route stated twice
+  if (existing.some((r) => r.linkIndex === index)) return undefined;
   const holder = existing[0];
   if (holder === undefined) return refused(error);
   const name =
     holder.linkIndex === undefined ? "?" : (findLinkByIndex(nl, holder.linkIndex)?.name ?? `${holder.linkIndex}`);
   const from = holder.source === undefined ? "" : ` src ${holder.source}`;
-  return new Failure("exists", `${error.message}: there is "${describeRoute(holder, name)}${from} proto ${holder.protocol}"`, {
-    advice: "Remove that route if it is not needed, or give one of the two another metric or table.",
-    cause: error,
-  });
+  return new Failure(
+    "exists",
+    `${error.message}: there is "${describeRoute(holder, name)}${from} proto ${holder.protocol}"`,
+    {
+      advice: "Remove that route if it is not needed, or give one of the two another metric or table.",
+      cause: error,
+    },
+  );
 }
 
 export const route: StepType<RouteStep> = {
@@ -54,9 +58,10 @@ export const route: StepType<RouteStep> = {
     const index = pipeline.indexOrThrow(step.where, step.link);
     pipeline.send(step.where, newRoute(step.route, index, step.link), (error) => {
       if (error.errno === Errno.EEXIST) return judgeExisting(step, pipeline, error);
-      if (step.route.gateway === undefined || error.errno !== 101) return refused(error);
+      if (step.route.gateway === undefined || error.errno !== Errno.ENETUNREACH) return refused(error);
       return new Failure("config", `${error.message}: the gateway is not on this link`, {
-        advice: "The gateway must lie in the subnet of one of the link's addresses, or the route must be on the link (gw 0.0.0.0).",
+        advice:
+          "The gateway must lie in the subnet of one of the link's addresses, or the route must be on the link (gw 0.0.0.0).",
         cause: error,
       });
     });

@@ -9,6 +9,7 @@
  * | request | the caller's request (environment, options) is wrong or incomplete |
  * | decode | text that cannot be parsed |
  * | namespace | a network namespace that is missing or is none |
+ * | missing | an attachment that is not there |
  * | io | a file or a socket |
  * | busy | try again later |
  * | kernel | the kernel refused a step |
@@ -28,6 +29,7 @@ export type Reason =
   | "request"
   | "decode"
   | "namespace"
+  | "missing"
   | "io"
   | "busy"
   | "kernel"

@@ -1,0 +1,108 @@
+// Garbage collection: attachments that nobody needs any more.
+import type { DelegateCall } from "../ipam/delegated.ts";
+import { asFailure, Failure } from "../report/failure.ts";
+import { ipamOf } from "./attach.ts";
+import { type NetworkConfig, readConfig } from "./config.ts";
+import { detach, isOrphan } from "./detach.ts";
+import { describeKey, type Key } from "./key.ts";
+import { type AttachmentRecord, listRecords } from "./record.ts";
+
+/** What was collected. */
+export interface Collected {
+  readonly attachments: readonly Key[];
+  /** Addresses whose reservation was released, beside those of the attachments. */
+  readonly addresses: readonly string[];
+}
+
+function keyText(key: Key): string {
+  return describeKey(key);
+}
+
+/** The delegated IPAM's call as a record remembers it. */
+function delegateOf(record: AttachmentRecord, config: NetworkConfig): DelegateCall {
+  return {
+    stdin: record.config,
+    cniVersion: config.cniVersion,
+    env: {
+      CNI_COMMAND: "DEL",
+      CNI_CONTAINERID: record.key.containerId,
+      CNI_NETNS: record.netns,
+      CNI_IFNAME: record.key.ifName,
+      CNI_PATH: record.cniPath,
+      PATH: process.env["PATH"],
+    },
+  };
+}
+
+/** Detaches by the record alone. Throws `Failure`. */
+export async function detachRecorded(record: AttachmentRecord): Promise<void> {
+  const config = readConfig(JSON.parse(record.config));
+  await detach({
+    key: record.key,
+    netns: isOrphan(record) ? undefined : record.netns,
+    config,
+    knownIps: [],
+    delegate: delegateOf(record, config),
+  });
+}
+
+async function detachAll(records: readonly AttachmentRecord[], failures: Failure[]): Promise<Key[]> {
+  const done: Key[] = [];
+  for (const record of records) {
+    try {
+      await detachRecorded(record);
+      done.push(record.key);
+    } catch (e) {
+      failures.push(asFailure(e, `collect ${keyText(record.key)}`));
+    }
+  }
+  return done;
+}
+
+function throwAll(failures: readonly Failure[]): void {
+  if (failures.length === 0) return;
+  throw new Failure("incomplete", `collect garbage: ${failures.map((f) => f.message).join("; ")}`, {
+    advice: "The rest was collected. Remove the cause and collect again.",
+  });
+}
+
+/**
+ * CNI's GC: detaches every attachment of the network that is not in `valid`, and releases its IPAM's reservations that
+ * belong to none of them. Goes on past failures and throws them together at the end: `Failure` (`incomplete`).
+ */
+export async function collect(
+  config: NetworkConfig,
+  valid: readonly Key[],
+  delegate: DelegateCall,
+): Promise<Collected> {
+  const failures: Failure[] = [];
+  const wanted = new Set(valid.map(keyText));
+  const stale = listRecords((f) => failures.push(f)).filter(
+    (r) => r.key.network === config.name && !wanted.has(keyText(r.key)),
+  );
+  const attachments = await detachAll(stale, failures);
+  let addresses: readonly string[] = [];
+  try {
+    addresses = await ipamOf(config, delegate).collect(config.name, valid);
+  } catch (e) {
+    failures.push(asFailure(e, "collect addresses"));
+  }
+  throwAll(failures);
+  return { attachments, addresses };
+}
+
+/** The attachments whose namespace is gone, on every network. */
+export function orphans(unreadable: (failure: Failure) => void): AttachmentRecord[] {
+  return listRecords(unreadable).filter(isOrphan);
+}
+
+/** Detaches every attachment whose namespace is gone. Goes on past failures and throws them together at the end. */
+export async function collectOrphans(): Promise<Collected> {
+  const failures: Failure[] = [];
+  const attachments = await detachAll(
+    orphans((f) => failures.push(f)),
+    failures,
+  );
+  throwAll(failures);
+  return { attachments, addresses: [] };
+}

@@ -1,0 +1,263 @@
+// The schema of a network's configuration, for all faces. docs/reference/ is generated from it.
+import * as v from "valibot";
+import { parseCidr } from "../address/cidr.ts";
+import { parseIp } from "../address/ip.ts";
+import { parseMac } from "../address/mac.ts";
+import { Failure } from "../report/failure.ts";
+
+/** The CNI versions that are read and answered, oldest first. */
+export const cniVersions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
+
+/** The kinds of attachment. */
+export const kinds = ["macvlan", "macvtap", "ipvlan", "vlan"] as const;
+export type Kind = (typeof kinds)[number];
+
+const described = (text: string): v.DescriptionAction<string, string> => v.description(text);
+
+const linkName = v.pipe(
+  v.string(),
+  v.regex(/^(?!\.{1,2}$)[^\s/:]{1,15}$/u, "an interface name: 1 to 15 characters, no space, slash or colon"),
+);
+const ip = v.pipe(
+  v.string(),
+  v.check((s) => parseIp(s) !== undefined, "an IP address"),
+);
+const cidr = v.pipe(
+  v.string(),
+  v.check((s) => parseCidr(s) !== undefined, "an address, a slash, a prefix length"),
+);
+const ipOrCidr = v.pipe(
+  v.string(),
+  v.check(
+    (s) => parseIp(s) !== undefined || parseCidr(s) !== undefined,
+    "an IP address, with or without a prefix length",
+  ),
+);
+const mac = v.pipe(
+  v.string(),
+  v.check((s) => parseMac(s) !== undefined, "a MAC address: six pairs of hexadecimal digits"),
+);
+const natural = v.pipe(v.number(), v.integer(), v.minValue(0));
+const between = (low: number, high: number): v.GenericSchema<number> =>
+  v.pipe(v.number(), v.integer(), v.minValue(low), v.maxValue(high)) as v.GenericSchema<number>;
+
+const route = v.object({
+  dst: v.pipe(cidr, described("destination")),
+  gw: v.exactOptional(
+    v.pipe(ip, described("next hop; absent: the allocation's gateway; 0.0.0.0 or ::: the destination is on the link")),
+  ),
+  mtu: v.exactOptional(v.pipe(natural, v.description("bytes"))),
+  advmss: v.exactOptional(v.pipe(natural, v.description("TCP's advertised maximum segment size, bytes"))),
+  priority: v.exactOptional(v.pipe(natural, v.description("metric: smaller is preferred"))),
+  table: v.exactOptional(v.pipe(natural, v.description("routing table; absent: main (254)"))),
+  scope: v.exactOptional(v.pipe(between(0, 255), v.description("rt_scope: 0 global, 253 link, 254 host"))),
+});
+
+const rangeKeys = {
+  rangeStart: v.exactOptional(v.pipe(ip, described("first address to hand out; absent: the subnet's first"))),
+  rangeEnd: v.exactOptional(
+    v.pipe(ip, described("last address to hand out; absent: the subnet's last but the broadcast")),
+  ),
+  gateway: v.exactOptional(v.pipe(ip, described("absent: the subnet's first address; never handed out"))),
+};
+const range = v.object({ subnet: v.pipe(cidr, described("the subnet's network address")), ...rangeKeys });
+
+const dns = v.object({
+  nameservers: v.exactOptional(v.array(v.string())),
+  domain: v.exactOptional(v.string()),
+  search: v.exactOptional(v.array(v.string())),
+  options: v.exactOptional(v.array(v.string())),
+});
+
+const hostLocal = v.object({
+  type: v.literal("host-local"),
+  subnet: v.exactOptional(v.pipe(cidr, described("short form of one range"))),
+  ...rangeKeys,
+  ranges: v.exactOptional(
+    v.pipe(v.array(v.array(range)), v.description("sets of ranges: the attachment gets one address from each set")),
+  ),
+  routes: v.exactOptional(v.array(route)),
+  dataDir: v.exactOptional(v.pipe(v.string(), described("state on disk; absent: /var/lib/cni/networks"))),
+  resolvConf: v.exactOptional(v.pipe(v.string(), described("a resolv.conf to take DNS settings from"))),
+});
+
+const staticIpam = v.object({
+  type: v.literal("static"),
+  addresses: v.exactOptional(v.array(v.object({ address: cidr, gateway: v.exactOptional(ip) }))),
+  routes: v.exactOptional(v.array(route)),
+  dns: v.exactOptional(dns),
+});
+
+const noIpam = v.strictObject({});
+
+const delegated = v.looseObject({
+  type: v.pipe(
+    v.string(),
+    v.regex(/^(?!(host-local|static)$)(?!\.{1,2}$)[^/\0]+$/u, "the file name of an IPAM plugin"),
+    described("any other IPAM plugin, found in CNI_PATH"),
+  ),
+});
+
+const master = v.union([
+  linkName,
+  v.strictObject({ mac: v.pipe(mac, described("the link with this MAC")) }),
+  v.strictObject({ subnet: v.pipe(cidr, described("the link with an address in this subnet")) }),
+  v.strictObject({ names: v.pipe(v.array(linkName), v.minLength(1), v.description("the first of these that exists")) }),
+]);
+
+/** The modes of each kind. */
+export const modes = {
+  macvlan: ["bridge", "private", "vepa", "passthru", "source"],
+  macvtap: ["bridge", "private", "vepa", "passthru", "source"],
+  ipvlan: ["l2", "l3", "l3s"],
+  vlan: [],
+} as const satisfies Record<Kind, readonly string[]>;
+
+/** The keys of a network's configuration, in the order in which the reference shows them. */
+export const networkKeys = {
+  cniVersion: v.optional(
+    v.pipe(v.string(), described("the CNI version of configuration and result; absent: 0.1.0")),
+    "0.1.0",
+  ),
+  name: v.pipe(
+    v.string(),
+    v.regex(/^[a-zA-Z0-9][\w.-]*$/u, "a network name: letters, digits, dots, dashes, underscores"),
+    described("the network's name"),
+  ),
+  type: v.pipe(v.string(), described("the plugin's name: a kind, or berth")),
+  kind: v.exactOptional(v.pipe(v.picklist(kinds), v.description("the kind, where type is berth"))),
+  master: v.exactOptional(
+    v.pipe(master, v.description("the parent: a name, or what it is; absent: the default route's link")),
+  ),
+  mode: v.exactOptional(
+    v.pipe(
+      v.picklist([...modes.macvlan, ...modes.ipvlan]),
+      v.description(
+        "macvlan, macvtap: bridge (default), private, vepa, passthru, source; ipvlan: l2 (default), l3, l3s",
+      ),
+    ),
+  ),
+  mtu: v.exactOptional(v.pipe(between(0, 65535), v.description("bytes; absent or 0: the parent's"))),
+  mac: v.exactOptional(v.pipe(mac, described("the attachment's MAC; absent: a random one"))),
+  vlanId: v.exactOptional(v.pipe(between(0, 4094), v.description("kind vlan: the VLAN's number"))),
+  vlanProtocol: v.exactOptional(
+    v.pipe(v.picklist(["802.1q", "802.1ad"]), v.description("kind vlan: the tag's type; absent: 802.1q")),
+  ),
+  isolation: v.exactOptional(
+    v.pipe(
+      v.picklist(["bridge", "private", "vepa"]),
+      v.description("kind ipvlan: who it may talk to on its own parent"),
+    ),
+  ),
+  sources: v.exactOptional(v.pipe(v.array(mac), v.description("mode source: the MACs that are let in"))),
+  bcqueuelen: v.exactOptional(v.pipe(natural, v.description("macvlan, macvtap: broadcast queue length, frames"))),
+  linkInContainer: v.optional(v.pipe(v.boolean(), v.description("the parent is in the container's namespace")), false),
+  hostrouteif: v.exactOptional(
+    v.pipe(
+      linkName,
+      described(
+        'host access through this access link: a macvlan or macvtap of the same parent, or "auto": Berth makes one',
+      ),
+    ),
+  ),
+  hostrouteip: v.exactOptional(
+    v.pipe(
+      v.union([ip, v.array(ip)]),
+      v.description("the host addresses that host access is for; absent: every global address of the host"),
+    ),
+  ),
+  ipam: v.exactOptional(
+    v.pipe(
+      v.union([hostLocal, staticIpam, delegated, noIpam]),
+      v.description("where addresses come from; absent: none (layer 2 only)"),
+    ),
+  ),
+  dns: v.exactOptional(v.pipe(dns, v.description("answered in the result"))),
+  args: v.exactOptional(
+    v.looseObject({
+      cni: v.exactOptional(
+        v.looseObject({
+          ips: v.exactOptional(v.pipe(v.array(ipOrCidr), v.description("addresses asked for"))),
+          mac: v.exactOptional(v.pipe(mac, described("the MAC asked for"))),
+        }),
+      ),
+    }),
+  ),
+  runtimeConfig: v.exactOptional(
+    v.pipe(
+      v.looseObject({
+        mac: v.exactOptional(v.pipe(mac, described("the MAC asked for (capability mac)"))),
+        ips: v.exactOptional(v.pipe(v.array(ipOrCidr), v.description("addresses asked for (capability ips)"))),
+        ipRanges: v.exactOptional(
+          v.pipe(v.array(v.array(range)), v.description("further range sets (capability ipRanges)")),
+        ),
+      }),
+      v.description("what the runtime adds for the capabilities that the configuration declares"),
+    ),
+  ),
+};
+
+/** A network's configuration. Keys that are not listed are kept and ignored, as other plugins do. */
+export const NetworkConfig = v.looseObject(networkKeys);
+export type NetworkConfig = v.InferOutput<typeof NetworkConfig>;
+
+/** One thing that is wrong with a configuration. */
+export interface ConfigIssue {
+  /** Where, as `ipam.ranges[0][1].subnet`; empty for the whole. */
+  readonly path: string;
+  /** The value as JSON; undefined where the key is missing. */
+  readonly value: string | undefined;
+  /** What is allowed there. */
+  readonly expected: string;
+}
+
+function pathOf(issue: v.BaseIssue<unknown>): string {
+  let path = "";
+  for (const item of issue.path ?? []) {
+    path += typeof item.key === "number" ? `[${item.key}]` : `${path === "" ? "" : "."}${String(item.key)}`;
+  }
+  return path;
+}
+
+/** Of a union's branches, the one the value was meant for: the branch that got deepest. */
+function innermost(issue: v.BaseIssue<unknown>): v.BaseIssue<unknown> {
+  const below = (issue.issues ?? []).filter((i) => (i.path?.length ?? 0) > 0);
+  if (below.length === 0) return issue;
+  const atType = below.find((i) => i.path?.at(-1)?.key === "type");
+  const deepest = below.filter((i) => i.path?.at(-1)?.key !== "type")[0] ?? atType;
+  if (deepest === undefined) return issue;
+  const inner = innermost(deepest);
+  return { ...inner, path: [...(issue.path ?? []), ...(inner.path ?? [])] as NonNullable<typeof inner.path> };
+}
+
+/** Checks a configuration that was parsed from JSON: the configuration, or all that is wrong with it. */
+export function parseConfig(json: unknown): { config: NetworkConfig } | { issues: ConfigIssue[] } {
+  const result = v.safeParse(NetworkConfig, json);
+  if (result.success) return { config: result.output };
+  return {
+    issues: result.issues.map((outer) => {
+      const issue = innermost(outer);
+      const text = issue.input === undefined ? undefined : JSON.stringify(issue.input);
+      const expected =
+        issue.type === "check" || issue.type === "regex" ? issue.message : (issue.expected ?? issue.message);
+      return { path: pathOf(issue), value: text, expected };
+    }),
+  };
+}
+
+/** A configuration issue as a sentence. */
+export function describeIssue(issue: ConfigIssue): string {
+  const where = issue.path === "" ? "the configuration" : issue.path;
+  return issue.value === undefined
+    ? `${where} is missing: it must be ${issue.expected}`
+    : `${where} is ${issue.value}: it must be ${issue.expected}`;
+}
+
+/** {@link parseConfig} that throws `Failure` (`config`) naming every issue. */
+export function readConfig(json: unknown): NetworkConfig {
+  const result = parseConfig(json);
+  if ("config" in result) return result.config;
+  throw new Failure("config", `read the network configuration: ${result.issues.map(describeIssue).join("; ")}`, {
+    advice: 'Check the file with "berth network check FILE".',
+  });
+}

@@ -1,0 +1,126 @@
+// Detaching: undoing what the record says, or, without a record, what can be recognised as the attachment's.
+import { hostCidr } from "../address/cidr.ts";
+import type { DelegateCall } from "../ipam/delegated.ts";
+import { listAddresses } from "../kernel/addresses.ts";
+import { findLink, listLinks } from "../kernel/links.ts";
+import type { Netlink } from "../kernel/netlink.ts";
+import { LINK_GROUP_BERTH, RTPROT_BERTH } from "../kernel/protocol.ts";
+import { listRoutes, SCOPE_LINK, TABLE_MAIN } from "../kernel/routes.ts";
+import { type Plan, undoPlan } from "../plan/plan.ts";
+import { Places } from "../plan/places.ts";
+import type { Step } from "../plan/step.ts";
+import { asFailure, Failure } from "../report/failure.ts";
+import { ipamOf } from "./attach.ts";
+import type { NetworkConfig } from "./config.ts";
+import { checkKey, describeKey, type Key } from "./key.ts";
+import { type AttachmentRecord, lockAttachment, lockParent, readRecord, removeRecord } from "./record.ts";
+
+/** What a face asks for. */
+export interface DetachRequest {
+  readonly key: Key;
+  /** Path of the container's namespace; absent where the caller does not know it, or it is gone. */
+  readonly netns: string | undefined;
+  readonly config: NetworkConfig;
+  /** Addresses that the caller knows of (prevResult), canonical, without prefix length. */
+  readonly knownIps: readonly string[];
+  readonly delegate: DelegateCall;
+}
+
+/**
+ * Detaches: undoes the plan, releases the addresses, removes the record. What is gone already is success, and everything
+ * is tried whatever fails. Throws `Failure` (`incomplete`) naming all that could not be undone; the record then stays.
+ */
+export async function detach(request: DetachRequest): Promise<void> {
+  checkKey(request.key);
+  using _lock = lockAttachment(request.key);
+  const record = readRecord(request.key);
+  const netns = request.netns === undefined || request.netns === "" ? record?.netns : request.netns;
+  using places = Places.find(netns);
+  const failures: Failure[] = [];
+  const ipam = ipamOf(request.config, request.delegate);
+  const release = async (ips: readonly string[]): Promise<readonly string[]> => {
+    try {
+      return await ipam.release(request.key, ips);
+    } catch (e) {
+      failures.push(asFailure(e, "release the addresses"));
+      return [];
+    }
+  };
+  if (record === undefined) {
+    // without a record the addresses tell the host's routes; they are given back last, when no route leads to them
+    const plan = recognise(request, places);
+    failures.push(...undoPlan(plan, places));
+    const released = await release(request.knownIps);
+    failures.push(...undoPlan(hostRoutesTo(places.host.netlink, released), places));
+  } else {
+    using _parent = record.plan.some((s) => s.where === "host") ? lockParent(record.parent) : undefined;
+    failures.push(...undoPlan(record.plan, places));
+    await release(record.allocation?.ips.map((lease) => lease.address.replace(/\/.*/u, "")) ?? []);
+  }
+  if (failures.length > 0) {
+    throw new Failure(
+      "incomplete",
+      `detach ${describeKey(request.key)}: ${failures.map((f) => f.message).join("; ")}`,
+      {
+        advice: failures.find((f) => f.advice !== undefined)?.advice ?? "Remove the cause and detach again.",
+      },
+    );
+  }
+  removeRecord(request.key);
+}
+
+/** The steps that would undo an attachment of which no record is left: its link, and the host's routes to its addresses. */
+export function recognise({ key, knownIps, config }: DetachRequest, places: Places): Plan {
+  const nl = places.container?.netlink;
+  const link = nl === undefined ? undefined : findLink(nl, key.ifName);
+  const own = link?.group === LINK_GROUP_BERTH ? link : undefined;
+  const addresses = nl === undefined || own === undefined ? [] : listAddresses(nl, own.index).map((a) => a.cidr.ip);
+  const steps: Step[] = [...hostRoutesTo(places.host.netlink, [...addresses, ...knownIps])];
+  if (own?.detail !== undefined) {
+    steps.push({
+      type: "link",
+      where: "container",
+      name: own.name,
+      parent: { name: typeof config.master === "string" ? config.master : "?", where: "host" },
+      detail: own.detail,
+      ...(own.mac === undefined ? {} : { mac: own.mac }),
+    });
+  }
+  return steps;
+}
+
+/** Berth's routes and neighbours on the host that lead to these addresses, and the access links that they used. */
+function hostRoutesTo(nl: Netlink, ips: readonly string[]): Step[] {
+  if (ips.length === 0) return [];
+  const links = new Map(listLinks(nl).map((l) => [l.index, l]));
+  const access = new Map<string, Step>();
+  const steps: Step[] = [];
+  for (const family of [4, 6] as const) {
+    for (const r of listRoutes(nl, { family, table: TABLE_MAIN, protocol: RTPROT_BERTH })) {
+      const link = r.linkIndex === undefined ? undefined : links.get(r.linkIndex);
+      if (link === undefined || !ips.includes(r.dst.ip) || r.dst.prefix !== hostCidr(r.dst.ip).prefix) continue;
+      if (link.group === LINK_GROUP_BERTH && link.detail !== undefined) {
+        const parent = { name: links.get(link.parentIndex ?? 0)?.name ?? "?", where: "host" } as const;
+        access.set(link.name, { type: "access-link", where: "host", name: link.name, parent, detail: link.detail });
+      }
+      steps.push({
+        type: "route",
+        where: "host",
+        link: link.name,
+        route: { dst: r.dst, metric: r.metric, ...(family === 4 ? { scope: SCOPE_LINK } : {}) },
+      });
+      steps.push({ type: "neighbour", where: "host", link: link.name, ip: r.dst.ip, mac: link.mac ?? "" });
+    }
+  }
+  return [...access.values(), ...steps];
+}
+
+/** True where a record's namespace is no longer the one that was attached. */
+export function isOrphan(record: AttachmentRecord): boolean {
+  try {
+    using places = Places.find(record.netns);
+    return places.container === undefined || places.container.inode !== record.netnsInode;
+  } catch {
+    return true;
+  }
+}

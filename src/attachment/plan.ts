@@ -1,0 +1,156 @@
+// From configuration, request, kernel and allocation to the plan: pure, no I/O.
+import { formatCidr, hostCidr, networkOf, parseCidr } from "../address/cidr.ts";
+import { ipFamily, isUnspecified, parseIp } from "../address/ip.ts";
+import type { Allocation, RouteSpec } from "../ipam/provider.ts";
+import type { SubInterface } from "../kernel/link-kinds.ts";
+import type { Link } from "../kernel/links.ts";
+import type { Route } from "../kernel/routes.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { Step, Where } from "../plan/step.ts";
+import { Failure } from "../report/failure.ts";
+import { type HostFacts, hostAccessSteps } from "./host-access.ts";
+import { describeKey, type Key } from "./key.ts";
+
+/** How long duplicate address detection may take, milliseconds: what the standard plugins wait. */
+const SETTLE_MS = 10_000;
+/** IFALIASZ of include/uapi/linux/if.h, less the NUL. */
+const MAX_ALIAS = 255;
+
+/** All that a plan is made of. */
+export interface PlanInput {
+  readonly key: Key;
+  readonly detail: SubInterface;
+  readonly parent: Link;
+  readonly parentWhere: Where;
+  /** Bytes; absent: the parent's. */
+  readonly mtu?: number;
+  /** Absent where the kind takes its parent's. */
+  readonly mac?: string;
+  readonly allocation: Allocation;
+  /** Absent: no host access. */
+  readonly host?: HostFacts;
+  /** Sysctls that the container's kernel lacks. */
+  readonly missingSysctls: readonly string[];
+}
+
+/** The alias of an attachment's link: it names the attachment without any record. */
+export function aliasOf(key: Key): string {
+  return `berth:${describeKey(key)}`.slice(0, MAX_ALIAS);
+}
+
+/** Sysctls that are set on an attachment's link, by family, before it goes up. */
+export function notifySysctls(ifName: string): { readonly key: string; readonly family: 4 | 6 }[] {
+  return [
+    { key: `net/ipv4/conf/${ifName}/arp_notify`, family: 4 },
+    { key: `net/ipv6/conf/${ifName}/ndisc_notify`, family: 6 },
+  ];
+}
+
+/** The ordered steps of an attachment. Throws `Failure` (`config`, `address`) where the parts do not fit. */
+export function planAttachment(input: PlanInput): Plan {
+  const { key, detail, parent, allocation, host } = input;
+  const link = key.ifName;
+  checkMtu(input);
+  const addresses = allocation.ips.map((lease) => {
+    const cidr = parseCidr(lease.address);
+    if (cidr === undefined)
+      throw new Failure("delegate", `use ${lease.address} from IPAM: it is no address with a prefix length`);
+    return cidr;
+  });
+  checkHostAccess(input);
+  const has6 = addresses.some((a) => ipFamily(a.ip) === 6);
+  const steps: Step[] = [];
+  if (host?.prepare !== undefined) steps.push(host.prepare);
+  steps.push({
+    type: "link",
+    where: "container",
+    name: link,
+    parent: { name: parent.name, where: input.parentWhere },
+    detail,
+    ...(input.mtu === undefined ? {} : { mtu: input.mtu }),
+    ...(input.mac === undefined ? {} : { mac: input.mac }),
+  });
+  if (addresses.length > 0) {
+    const wanted = notifySysctls(link).map(({ key: sysctl }) => ({ sysctl, value: "1" }));
+    if (has6) wanted.unshift({ sysctl: `net/ipv6/conf/${link}/disable_ipv6`, value: "0" });
+    for (const { sysctl, value } of wanted) {
+      if (!input.missingSysctls.includes(sysctl))
+        steps.push({ type: "sysctl", where: "container", key: sysctl, value });
+    }
+  }
+  for (const cidr of addresses) steps.push({ type: "address", where: "container", link, address: cidr });
+  steps.push({ type: "up", where: "container", link, alias: aliasOf(key) });
+  if (has6) steps.push({ type: "settle", where: "container", link, timeoutMs: SETTLE_MS });
+  for (const route of allocationRoutes(allocation, host))
+    steps.push({ type: "route", where: "container", link, route });
+  if (host !== undefined) {
+    const mac = input.mac ?? parent.mac;
+    if (mac === undefined)
+      throw new Failure("config", `give ${link} host access: its parent ${parent.name} has no MAC`);
+    steps.push(...hostAccessSteps(host, link, mac, addresses.map(formatCidr)));
+  }
+  return steps;
+}
+
+function checkMtu({ mtu, parent, key }: PlanInput): void {
+  if (mtu === undefined || mtu <= parent.mtu) return;
+  throw new Failure(
+    "config",
+    `give ${key.ifName} an MTU of ${mtu} bytes: its parent ${parent.name} has ${parent.mtu}`,
+    {
+      advice: `Leave "mtu" out or set it to ${parent.mtu} at most, or raise the parent's: ip link set dev ${parent.name} mtu ${mtu}`,
+    },
+  );
+}
+
+function checkHostAccess({ host, allocation, key }: PlanInput): void {
+  if (host === undefined || allocation.ips.length === 0) return;
+  const families = new Set(host.addresses.map((a) => ipFamily(a.ip)));
+  const tasks = allocation.ips.map((lease) => parseCidr(lease.address)?.ip ?? "");
+  const taken = host.addresses.find((a) => tasks.includes(a.ip));
+  if (taken !== undefined) {
+    throw new Failure("address", `give ${taken.ip} to ${describeKey(key)}: the host itself has this address`, {
+      advice: "Take the host's addresses out of the range (rangeStart, rangeEnd), or ask for another address.",
+    });
+  }
+  if (tasks.some((ip) => families.has(ipFamily(ip)))) return;
+  throw new Failure(
+    "config",
+    `give ${describeKey(key)} host access: the host has no global address of the attachment's family`,
+    {
+      advice: 'Give the host an address of that family, name one as "hostrouteip", or remove "hostrouteif".',
+    },
+  );
+}
+
+/** IPAM's routes as the kernel takes them; those to a host address are host access's own. */
+function allocationRoutes(allocation: Allocation, host: HostFacts | undefined): Route[] {
+  const hostDestinations = new Set((host?.addresses ?? []).map((a) => formatCidr(hostCidr(a.ip))));
+  const gateways = allocation.ips.map((lease) => parseIp(lease.gateway ?? "")).filter((g) => g !== undefined);
+  const routes: Route[] = [];
+  for (const spec of allocation.routes) {
+    const route = toRoute(spec, gateways);
+    const plain = spec.table === undefined && spec.priority === undefined;
+    if (plain && hostDestinations.has(formatCidr(route.dst))) continue;
+    routes.push(route);
+  }
+  return routes;
+}
+
+function toRoute(spec: RouteSpec, gateways: readonly string[]): Route {
+  const given = parseCidr(spec.dst);
+  if (given === undefined)
+    throw new Failure("delegate", `use the route to ${spec.dst} from IPAM: it is no address with a prefix length`);
+  const dst = networkOf(given); // the kernel refuses host bits, IPAM plugins answer them
+  const stated = spec.gw === undefined ? undefined : parseIp(spec.gw);
+  const gateway = stated ?? gateways.find((g) => ipFamily(g) === ipFamily(dst.ip));
+  return {
+    dst,
+    ...(gateway === undefined || isUnspecified(gateway) ? {} : { gateway }),
+    ...(spec.table === undefined ? {} : { table: spec.table }),
+    ...(spec.priority === undefined ? {} : { metric: spec.priority }),
+    ...(spec.scope === undefined ? {} : { scope: spec.scope }),
+    ...(spec.mtu === undefined ? {} : { mtu: spec.mtu }),
+    ...(spec.advmss === undefined ? {} : { advmss: spec.advmss }),
+  };
+}

@@ -1,0 +1,161 @@
+// The records of attachments: what was planned, written before the first step is applied. They live in /run/berth, so
+// that they go with the kernel's state.
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import type { Allocation } from "../ipam/provider.ts";
+import { lockFile } from "../kernel/locks.ts";
+import type { Plan } from "../plan/plan.ts";
+import { Failure } from "../report/failure.ts";
+import type { Kind } from "./config.ts";
+import { type Key, keyFileName } from "./key.ts";
+
+const DIRECTORY = "/run/berth";
+const ATTACHMENTS = `${DIRECTORY}/attachments`;
+const LOCKS = `${DIRECTORY}/locks`;
+const LOCK_FILES = 256;
+const VERSION = 1;
+
+/** What Berth remembers of an attachment. The kernel is the truth; this is the intention. */
+export interface AttachmentRecord {
+  /** Of this file's form. */
+  readonly version: typeof VERSION;
+  readonly key: Key;
+  readonly kind: Kind;
+  /** Path of the container's namespace at ADD. */
+  readonly netns: string;
+  /** Inode number of that namespace: its identity while it lives. */
+  readonly netnsInode: number;
+  readonly parent: string;
+  /** When it was attached, ISO 8601. */
+  readonly created: string;
+  /** The configuration as it was given, as JSON text: a release needs it. */
+  readonly config: string;
+  /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
+  readonly cniPath: string;
+  /** Absent while IPAM is being asked. */
+  readonly allocation?: Allocation;
+  readonly plan: Plan;
+}
+
+function pathOf(key: Key): string {
+  return `${ATTACHMENTS}/${keyFileName(key)}`;
+}
+
+function isMissing(e: unknown): boolean {
+  return e instanceof Error && "code" in e && e.code === "ENOENT";
+}
+
+/** Does it; where a directory is missing, makes it and does it again. */
+function withDirectory<T>(directory: string, f: () => T): T {
+  try {
+    return f();
+  } catch (e) {
+    if (!isMissing(e) && !(e instanceof Error && "errno" in e && e.errno === 2)) throw e;
+    mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    return f();
+  }
+}
+
+function ioFailure(doing: string, e: unknown): Failure {
+  return e instanceof Failure
+    ? e
+    : new Failure("io", `${doing}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
+}
+
+/** Waits for the lock of an attachment; of several callers with the same key one goes at a time. Throws `Failure` (`io`). */
+export function lockAttachment(key: Key): Disposable {
+  const n = Bun.hash.xxHash32(keyFileName(key)) % LOCK_FILES;
+  return lockNamed(`attachment-${n.toString(16).padStart(2, "0")}`);
+}
+
+/** Waits for the lock of a parent: its access link is made and removed by one at a time. Throws `Failure` (`io`). */
+export function lockParent(name: string): Disposable {
+  return lockNamed(`parent-${name}`);
+}
+
+function lockNamed(name: string): Disposable {
+  try {
+    return withDirectory(LOCKS, () => lockFile(`${LOCKS}/${name}`));
+  } catch (e) {
+    throw ioFailure(`lock ${LOCKS}/${name}`, e);
+  }
+}
+
+/** Writes a record whole or not at all. Throws `Failure` (`io`). */
+export function writeRecord(record: AttachmentRecord): void {
+  const path = pathOf(record.key);
+  try {
+    withDirectory(ATTACHMENTS, () => {
+      writeFileSync(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
+    });
+    renameSync(`${path}.new`, path);
+  } catch (e) {
+    throw ioFailure(`write the record ${path}`, e);
+  }
+}
+
+/** The record of an attachment; undefined where there is none. Throws `Failure` (`io`, `decode`). */
+export function readRecord(key: Key): AttachmentRecord | undefined {
+  return read(pathOf(key));
+}
+
+function read(path: string): AttachmentRecord | undefined {
+  let text;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (e) {
+    if (isMissing(e)) return undefined;
+    throw ioFailure(`read the record ${path}`, e);
+  }
+  let record: AttachmentRecord;
+  try {
+    record = JSON.parse(text) as AttachmentRecord;
+  } catch (e) {
+    throw new Failure("decode", `read the record ${path}: it is no JSON`, {
+      advice: "The attachment can still be removed: delete the file, then detach again.",
+      cause: e,
+    });
+  }
+  if (record.version !== VERSION) {
+    throw new Failure(
+      "decode",
+      `read the record ${path}: its version is ${String(record.version)}, this Berth reads ${VERSION}`,
+      {
+        advice: "Use the Berth that wrote it.",
+      },
+    );
+  }
+  return record;
+}
+
+/** Removes a record; one that is gone already is success. Throws `Failure` (`io`). */
+export function removeRecord(key: Key): void {
+  const path = pathOf(key);
+  try {
+    rmSync(path, { force: true });
+    rmSync(`${path}.new`, { force: true });
+  } catch (e) {
+    throw ioFailure(`remove the record ${path}`, e);
+  }
+}
+
+/** All records that can be read, by key; `unreadable` gets the failure of each that cannot. */
+export function listRecords(unreadable: (failure: Failure) => void): AttachmentRecord[] {
+  let names;
+  try {
+    names = readdirSync(ATTACHMENTS);
+  } catch (e) {
+    if (isMissing(e)) return [];
+    throw ioFailure(`list ${ATTACHMENTS}`, e);
+  }
+  const records: AttachmentRecord[] = [];
+  for (const name of names.filter((n) => n.endsWith(".json")).toSorted()) {
+    try {
+      const record = read(`${ATTACHMENTS}/${name}`);
+      if (record !== undefined) records.push(record);
+    } catch (e) {
+      unreadable(ioFailure(`read ${name}`, e));
+    }
+  }
+  return records;
+}

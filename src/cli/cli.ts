@@ -1,0 +1,3 @@
+export async function cli(argv: readonly string[]): Promise<void> {
+  console.log(argv.join(" "));
+}

@@ -1,0 +1,7 @@
+import { cniVersions } from "../attachment/config.ts";
+import { version } from "../report/version.ts";
+
+/** What a plugin says when it is started without CNI_COMMAND (CNI convention: to stdout, exit status 0). */
+export function about(name: string): string {
+  return `CNI ${name} plugin (Berth ${version})\nCNI protocol versions supported: ${cniVersions.join(", ")}`;
+}

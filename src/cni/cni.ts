@@ -1,0 +1,96 @@
+// The CNI plugin: one call, one answer on stdout, one exit status.
+import { attach } from "../attachment/attach.ts";
+import { check, status } from "../attachment/check.ts";
+import { collect } from "../attachment/collect.ts";
+import { detach } from "../attachment/detach.ts";
+import { asFailure, Failure } from "../report/failure.ts";
+import { errorJson } from "./error.ts";
+import { type Call, type Environment, parseJson, readCall, validAttachments } from "./request.ts";
+import { prevResultAddresses, resultJson } from "./result.ts";
+import { isVerb, verbs } from "./verbs.ts";
+import { newest, versionJson, versionOf } from "./version.ts";
+
+/** What a call is answered with. */
+export interface Answer {
+  /** For stdout; empty for commands that answer nothing. */
+  readonly text: string;
+  /** The exit status: 0, or 1 with an error object as text. */
+  readonly exitCode: number;
+}
+
+/**
+ * Serves one CNI call. Never throws: whatever happens becomes an error object.
+ * @param env the environment variables CNI_… and PATH
+ * @param stdin reads standard input, when it is needed
+ * @param calledAs the name Berth was called by, without its directory
+ */
+export async function cni(env: Environment, stdin: () => string, calledAs: string): Promise<Answer> {
+  const name = env["CNI_COMMAND"] ?? "";
+  let text = "";
+  try {
+    if (!isVerb(name)) {
+      throw new Failure("request", `serve CNI_COMMAND=${JSON.stringify(name)}: there is no such command`, {
+        advice: `The commands are ${Object.keys(verbs).join(", ")}.`,
+      });
+    }
+    text = stdin();
+    if (name === "VERSION") return { text: version(text), exitCode: 0 };
+    return { text: await serve(readCall(name, env, text, calledAs)), exitCode: 0 };
+  } catch (thrown) {
+    const failure = asFailure(thrown, `serve ${name}`);
+    return { text: errorJson(failure, answerVersion(text)), exitCode: 1 };
+  }
+}
+
+/** The version an error is answered in: the configuration's, if it can be read. */
+function answerVersion(stdin: string): string {
+  try {
+    const json = parseJson(stdin);
+    if (typeof json === "object" && json !== null && "cniVersion" in json) return versionOf(json.cniVersion);
+    return versionOf(undefined);
+  } catch {
+    return newest;
+  }
+}
+
+function version(stdin: string): string {
+  if (stdin.trim() === "") return versionJson(newest); // the spec wants {"cniVersion": …}, old callers send nothing
+  const json = parseJson(stdin);
+  return versionJson(
+    typeof json === "object" && json !== null && "cniVersion" in json ? versionOf(json.cniVersion) : newest,
+  );
+}
+
+async function serve(call: Call): Promise<string> {
+  const { config, kind, key, netns, delegate } = call;
+  switch (call.verb) {
+    case "ADD": {
+      const { allocation, link } = await attach({ key, kind, netns, config, mac: call.mac, ips: call.ips, delegate });
+      const dns = config.dns ?? allocation.dns;
+      return resultJson(
+        { interfaceName: key.ifName, mac: link?.mac, mtu: link?.mtu ?? 0, sandbox: netns, allocation, dns },
+        call.version,
+      );
+    }
+    case "DEL": {
+      const known = prevResultAddresses(call.prevResult, key.ifName).map((cidr) => cidr.replace(/\/.*/u, ""));
+      await detach({ key, netns, config, knownIps: known, delegate });
+      return "";
+    }
+    case "CHECK": {
+      const expectedIps = prevResultAddresses(call.prevResult, key.ifName);
+      await check({ key, netns, config, expectedIps, delegate });
+      return "";
+    }
+    case "GC": {
+      const valid = validAttachments(config);
+      if (valid !== undefined) await collect(config, valid, delegate);
+      return "";
+    }
+    case "STATUS":
+      await status(config, kind, delegate);
+      return "";
+    case "VERSION":
+      return versionJson(call.version);
+  }
+}

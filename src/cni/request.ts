@@ -1,0 +1,134 @@
+// A CNI call as it came: environment and stdin.
+import { parseMac } from "../address/mac.ts";
+import { type Kind, type NetworkConfig, readConfig } from "../attachment/config.ts";
+import { checkKey, type Key } from "../attachment/key.ts";
+import { kindOf } from "../attachment/sub-interface.ts";
+import type { DelegateCall } from "../ipam/delegated.ts";
+import { Failure } from "../report/failure.ts";
+import { type Verb, type VerbName, verbs } from "./verbs.ts";
+import { type CniVersion, isAtLeast, versionOf } from "./version.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A call that may be served. */
+export interface Call {
+  readonly verb: VerbName;
+  readonly version: CniVersion;
+  readonly config: NetworkConfig;
+  readonly kind: Kind;
+  /** Of an attachment's commands; empty strings for GC and STATUS. */
+  readonly key: Key;
+  readonly netns: string;
+  readonly mac: string | undefined;
+  readonly ips: readonly string[];
+  readonly prevResult: unknown;
+  readonly delegate: DelegateCall;
+}
+
+/** Text as JSON; `Failure` (`decode`) with the parser's sentence. */
+export function parseJson(text: string): unknown {
+  if (text.trim() === "") {
+    throw new Failure("decode", "read the network configuration from stdin: it is empty", {
+      advice: "CNI passes the network configuration as JSON on stdin.",
+    });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (e) {
+    throw new Failure(
+      "decode",
+      `read the network configuration from stdin: ${e instanceof Error ? e.message : String(e)}`,
+      {
+        cause: e,
+      },
+    );
+  }
+}
+
+/** CNI_ARGS: `KEY=VALUE;KEY=VALUE`. Keys that Berth does not know are somebody else's. Throws `Failure` (`request`). */
+function parseArgs(text: string | undefined): ReadonlyMap<string, string> {
+  const args = new Map<string, string>();
+  for (const pair of (text ?? "").split(";")) {
+    if (pair === "") continue;
+    const at = pair.indexOf("=");
+    if (at < 1) {
+      throw new Failure("request", `read CNI_ARGS: ${JSON.stringify(pair)} is no KEY=VALUE`, {
+        advice: "CNI_ARGS is a list of KEY=VALUE separated by semicolons.",
+      });
+    }
+    args.set(pair.slice(0, at), pair.slice(at + 1));
+  }
+  return args;
+}
+
+function requireEnvironment(name: VerbName, verb: Verb, env: Environment): void {
+  const missing = verb.requires.filter((variable) => (env[variable] ?? "") === "");
+  if (missing.length === 0) return;
+  throw new Failure("request", `serve ${name}: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not set`, {
+    advice: `${name} requires ${verb.requires.join(", ")}.`,
+  });
+}
+
+/** The MAC that was asked for: the runtime's word before CNI_ARGS', that before args.cni's. */
+function macOf(config: NetworkConfig, args: ReadonlyMap<string, string>): string | undefined {
+  const asked = config.runtimeConfig?.mac ?? args.get("MAC") ?? config.args?.cni?.mac;
+  if (asked === undefined || asked === "") return undefined;
+  const mac = parseMac(asked);
+  if (mac !== undefined) return mac;
+  throw new Failure(
+    "request",
+    `use the MAC ${JSON.stringify(asked)} of CNI_ARGS: it is not six pairs of hexadecimal digits`,
+  );
+}
+
+/** Reads a call, its requirements checked. Throws `Failure`. */
+export function readCall(name: VerbName, env: Environment, stdin: string, calledAs: string): Call {
+  const verb: Verb = verbs[name];
+  const json = parseJson(stdin);
+  const stated = typeof json === "object" && json !== null && "cniVersion" in json ? json.cniVersion : undefined;
+  const version = versionOf(stated);
+  requireEnvironment(name, verb, env);
+  if (!isAtLeast(version, verb.since)) {
+    throw new Failure(
+      "version",
+      `serve ${name} for a configuration of version ${version}: it came with ${verb.since}`,
+      {
+        advice: `Set "cniVersion" to ${verb.since} or newer.`,
+      },
+    );
+  }
+  const config = readConfig(json);
+  const args = parseArgs(env["CNI_ARGS"]);
+  const key = {
+    network: config.name,
+    containerId: env["CNI_CONTAINERID"] ?? "",
+    ifName: env["CNI_IFNAME"] ?? "",
+  };
+  if (verb.requires.length > 0) checkKey(key);
+  const wanted = [args.get("IP") ?? "", ...(config.args?.cni?.ips ?? []), ...(config.runtimeConfig?.ips ?? [])];
+  return {
+    verb: name,
+    version,
+    config,
+    kind: kindOf(config, calledAs),
+    key,
+    netns: env["CNI_NETNS"] ?? "",
+    mac: macOf(config, args),
+    ips: [...new Set(wanted.flatMap((text) => text.split(",")).filter((text) => text !== ""))],
+    prevResult: "prevResult" in config ? config["prevResult"] : undefined,
+    delegate: { stdin, cniVersion: version, env },
+  };
+}
+
+/** The attachments that GC shall spare (`cni.dev/valid-attachments`); undefined where the key is absent. */
+export function validAttachments(config: NetworkConfig): Key[] | undefined {
+  const list = config["cni.dev/valid-attachments"];
+  if (list === undefined) return undefined;
+  if (!Array.isArray(list)) throw new Failure("config", "read cni.dev/valid-attachments: it is no list");
+  return list.map((entry: unknown, i) => {
+    if (typeof entry === "object" && entry !== null && "containerID" in entry && "ifname" in entry) {
+      return { network: config.name, containerId: String(entry.containerID), ifName: String(entry.ifname) };
+    }
+    throw new Failure("config", `read cni.dev/valid-attachments[${i}]: it has no containerID and ifname`);
+  });
+}

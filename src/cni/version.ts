@@ -1,0 +1,30 @@
+import { cniVersions } from "../attachment/config.ts";
+import { Failure } from "../report/failure.ts";
+
+/** A CNI version that is read and answered. */
+export type CniVersion = (typeof cniVersions)[number];
+
+/** The version of a configuration without `cniVersion`. */
+export const oldest: CniVersion = cniVersions[0];
+/** The newest version that is answered. */
+export const newest: CniVersion = "1.1.0";
+
+/** True where a version is that one or newer. */
+export function isAtLeast(version: CniVersion, least: CniVersion): boolean {
+  return cniVersions.indexOf(version) >= cniVersions.indexOf(least);
+}
+
+/** A configuration's version; none means 0.1.0. Throws `Failure` (`version`) for one that is not supported. */
+export function versionOf(value: unknown): CniVersion {
+  if (value === undefined || value === "") return oldest;
+  const known = cniVersions.find((v) => v === value);
+  if (known !== undefined) return known;
+  throw new Failure("version", `answer in CNI version ${JSON.stringify(value)}: it is not supported`, {
+    advice: `Supported are ${cniVersions.join(", ")}.`,
+  });
+}
+
+/** The answer to VERSION. */
+export function versionJson(asked: CniVersion): string {
+  return JSON.stringify({ cniVersion: asked, supportedVersions: cniVersions });
+}

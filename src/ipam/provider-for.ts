@@ -1,0 +1,25 @@
+import { Delegated, type DelegateCall } from "./delegated.ts";
+import { HostLocal, type HostLocalConfig } from "./host-local.ts";
+import { none } from "./none.ts";
+import type { IpamProvider } from "./provider.ts";
+import type { RangeConfig } from "./range.ts";
+import { Static, type StaticConfig } from "./static.ts";
+
+/** A configuration's `ipam`: one of ours by its `type`, or any other plugin's; without `type` there is none. */
+export type IpamConfig = HostLocalConfig | StaticConfig | { readonly type?: string };
+
+/** What a provider needs beside its configuration. */
+export interface IpamCall {
+  /** The capability `ipRanges`. */
+  readonly ipRanges: readonly (readonly RangeConfig[])[];
+  readonly delegate: DelegateCall;
+}
+
+/** The provider that a configuration names. Throws `Failure` (`config`) where its configuration cannot work. */
+export function providerFor(ipam: IpamConfig | undefined, call: IpamCall): IpamProvider {
+  const type = ipam?.type ?? "";
+  if (ipam === undefined || type === "") return none;
+  if (type === "host-local") return new HostLocal(ipam as HostLocalConfig, call.ipRanges);
+  if (type === "static") return new Static(ipam as StaticConfig);
+  return new Delegated(type, call.delegate);
+}

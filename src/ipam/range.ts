@@ -1,0 +1,148 @@
+// Ranges of addresses, as the standard host-local plugin has them: defaults, rules, and the order of handing out.
+import { type Cidr, contains, formatCidr, lastOf, networkOf, parseCidr } from "../address/cidr.ts";
+import { ipFamily, ipFromBigInt, ipToBigInt, parseIp } from "../address/ip.ts";
+import { Failure } from "../report/failure.ts";
+
+/** A range as a configuration states it. */
+export interface RangeConfig {
+  readonly subnet: string;
+  readonly rangeStart?: string;
+  readonly rangeEnd?: string;
+  readonly gateway?: string;
+}
+
+/** A range with its defaults filled in; `start` and `end` included. */
+export interface Range {
+  readonly subnet: Cidr;
+  readonly start: bigint;
+  readonly end: bigint;
+  /** Never handed out. */
+  readonly gateway: string;
+}
+
+/** Ranges of one family, of which an attachment gets one address. */
+export type RangeSet = readonly Range[];
+
+function refuse(sentence: string, advice: string): never {
+  throw new Failure("config", sentence, { advice });
+}
+
+/** Fills in a range's defaults and checks it. Throws `Failure` (`config`) naming the value and what is allowed. */
+export function toRange(config: RangeConfig): Range {
+  const subnet = parseCidr(config.subnet);
+  if (subnet === undefined)
+    return refuse(
+      `use ${config.subnet} as a subnet: it is no address with a prefix length`,
+      "Write it as 192.168.122.0/24.",
+    );
+  const network = networkOf(subnet);
+  if (network.ip !== subnet.ip) {
+    refuse(`use ${config.subnet} as a subnet: it has host bits set`, `The network address is ${formatCidr(network)}.`);
+  }
+  const family = ipFamily(subnet.ip);
+  const longest = family === 4 ? 30 : 126;
+  if (subnet.prefix > longest) {
+    refuse(`allocate from ${config.subnet}: it is too small`, `The prefix length must be ${longest} or less.`);
+  }
+  const first = ipToBigInt(subnet.ip) + 1n;
+  const last = ipToBigInt(lastOf(subnet)) - (family === 4 ? 1n : 0n);
+  const within = (key: string, text: string | undefined): bigint | undefined => {
+    if (text === undefined) return undefined;
+    const ip = parseIp(text);
+    if (ip !== undefined && contains(subnet, ip)) return ipToBigInt(ip);
+    return refuse(
+      `use ${text} as ${key}: it is not in ${config.subnet}`,
+      `Choose one from ${ipFromBigInt(first, family)} to ${ipFromBigInt(last, family)}.`,
+    );
+  };
+  const start = within("rangeStart", config.rangeStart) ?? first;
+  const end = within("rangeEnd", config.rangeEnd) ?? last;
+  if (start > end) {
+    refuse(
+      `use the range ${config.rangeStart ?? ipFromBigInt(start, family)}–${config.rangeEnd ?? ipFromBigInt(end, family)}: its end is before its start`,
+      "Swap rangeStart and rangeEnd.",
+    );
+  }
+  const gateway = config.gateway === undefined ? ipFromBigInt(first, family) : parseIp(config.gateway);
+  if (gateway === undefined || ipFamily(gateway) !== family) {
+    return refuse(
+      `use ${config.gateway ?? ""} as the gateway of ${config.subnet}: it is no address of that family`,
+      "Name an address, or leave it out.",
+    );
+  }
+  return { subnet, start, end, gateway };
+}
+
+/** Fills in and checks a set of ranges: not empty, one family, no overlaps. Throws `Failure` (`config`). */
+export function toRangeSet(configs: readonly RangeConfig[]): RangeSet {
+  const set = configs.map(toRange);
+  const [first] = set;
+  if (first === undefined) return refuse("use an empty set of ranges", "Remove it or give it a range.");
+  set.forEach((a, i) => {
+    if (ipFamily(a.subnet.ip) !== ipFamily(first.subnet.ip)) {
+      refuse(
+        `use ${formatCidr(first.subnet)} and ${formatCidr(a.subnet)} in one set: a set has one family`,
+        "Put them into two sets: the attachment gets an address from each.",
+      );
+    }
+    for (const b of set.slice(0, i)) refuseOverlap(a, b);
+  });
+  return set;
+}
+
+function refuseOverlap(a: Range, b: Range): void {
+  const disjoint = ipFamily(a.subnet.ip) !== ipFamily(b.subnet.ip) || a.end < b.start || b.end < a.start;
+  if (disjoint) return;
+  refuse(`use ${describeRange(a)} and ${describeRange(b)}: they overlap`, "Give each address to one range only.");
+}
+
+/** Checks all sets of a network against each other. Throws `Failure` (`config`). */
+export function checkDisjoint(sets: readonly RangeSet[]): void {
+  sets.forEach((set, i) => {
+    for (const other of sets.slice(0, i)) for (const a of set) for (const b of other) refuseOverlap(a, b);
+  });
+}
+
+/** A range in words. */
+export function describeRange(range: Range): string {
+  const family = ipFamily(range.subnet.ip);
+  return `${ipFromBigInt(range.start, family)}–${ipFromBigInt(range.end, family)}`;
+}
+
+/** The range of a set that holds an address. */
+export function rangeOf(set: RangeSet, ip: string): Range | undefined {
+  const value = ipToBigInt(ip);
+  return set.find((r) => ipFamily(r.subnet.ip) === ipFamily(ip) && value >= r.start && value <= r.end);
+}
+
+/** How many addresses a set can hand out. */
+export function sizeOf(set: RangeSet): bigint {
+  let size = 0n;
+  for (const r of set) {
+    size += r.end - r.start + 1n;
+    if (rangeOf([r], r.gateway) !== undefined) size -= 1n;
+  }
+  return size;
+}
+
+/**
+ * The addresses of a set in the order in which they are tried: the one after `last` first, then round to it again; from
+ * the first where `last` is in none of the ranges. Gateways are left out.
+ */
+export function* candidates(set: RangeSet, last: string | undefined): Generator<{ ip: string; range: Range }> {
+  const at = last === undefined ? -1 : set.findIndex((r) => rangeOf([r], last) !== undefined);
+  const from = at < 0 || last === undefined ? undefined : ipToBigInt(last);
+  const begin = Math.max(at, 0);
+  for (let i = 0; i <= set.length; i++) {
+    const range = set[(begin + i) % set.length];
+    if (range === undefined) return;
+    const lowest = i === 0 && from !== undefined ? from + 1n : range.start;
+    // the last turn comes back to the range it began in, for what lies before the beginning
+    const highest = i < set.length ? range.end : (from ?? range.start - 1n);
+    const family = ipFamily(range.subnet.ip);
+    for (let value = lowest; value <= highest; value++) {
+      const ip = ipFromBigInt(value, family);
+      if (ip !== range.gateway) yield { ip, range };
+    }
+  }
+}

@@ -1,0 +1,62 @@
+// The character devices of macvtap links, and who has them open.
+import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+
+/** A program that has a tap device open, and so takes all frames of its link. */
+export interface TapUser {
+  readonly pid: number;
+  /** The program's name, as /proc/PID/comm has it. */
+  readonly program: string;
+}
+
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return []; // gone, or not ours to read
+  }
+}
+
+/**
+ * The device number of a macvtap link's character device, as /sys has it for this mount's network namespace; undefined
+ * where the link is no macvtap. (/dev/tapN is no substitute: N is unique within one namespace only.)
+ */
+export function tapDevice(linkName: string): { major: number; minor: number } | undefined {
+  const directory = `/sys/class/net/${linkName}`;
+  for (const entry of list(directory)) {
+    if (!/^tap\d+$/u.test(entry)) continue;
+    const [major, minor] = readFileSync(`${directory}/${entry}/dev`, "utf8").trim().split(":").map(Number);
+    if (major !== undefined && minor !== undefined) return { major, minor };
+  }
+  return undefined;
+}
+
+/** The programs that have a macvtap link's device open, found among the open files of all processes visible in /proc. */
+export function tapUsers(linkName: string): TapUser[] {
+  const device = tapDevice(linkName);
+  if (device === undefined) return [];
+  const wanted = makedev(device.major, device.minor);
+  const users: TapUser[] = [];
+  for (const pid of list("/proc")) {
+    if (!/^\d+$/u.test(pid)) continue;
+    for (const fd of list(`/proc/${pid}/fd`)) {
+      if (!opens(`/proc/${pid}/fd/${fd}`, wanted)) continue;
+      users.push({ pid: Number(pid), program: readFileSync(`/proc/${pid}/comm`, "utf8").trim() });
+      break;
+    }
+  }
+  return users;
+}
+
+function opens(fd: string, device: number): boolean {
+  try {
+    // a look at the name spares most of the stat calls: sockets, pipes and the like have no path
+    return readlinkSync(fd).startsWith("/") && statSync(fd).rdev === device;
+  } catch {
+    return false; // closed, or ended, meanwhile
+  }
+}
+
+/** glibc's makedev (sys/sysmacros.h), as stat reports it. */
+function makedev(major: number, minor: number): number {
+  return ((major & 0xfff) << 8) | (minor & 0xff) | ((minor & 0xfff00) << 12);
+}

@@ -1,0 +1,4 @@
+import manifest from "../../package.json" with { type: "json" };
+
+/** Berth's version, of package.json. */
+export const version: string = manifest.version;
