@@ -1,4 +1,4 @@
-import { type Family, ipFamily, ipFromBigInt, ipToBigInt, parseIp } from "./ip.ts";
+import { ipFamily, ipFromBytes, ipToBytes, parseIp } from "./ip.ts";
 
 /** An address with a prefix length; the host bits are kept. */
 export interface Cidr {
@@ -6,19 +6,16 @@ export interface Cidr {
   readonly prefix: number;
 }
 
-function bits(family: Family): number {
-  return family === 4 ? 32 : 128;
-}
-
 /** Reads `192.168.122.177/24`; undefined for anything else. */
 export function parseCidr(text: string): Cidr | undefined {
   const slash = text.indexOf("/");
   if (slash < 0) return undefined;
-  const ip = parseIp(text.slice(0, slash));
   const length = text.slice(slash + 1);
-  if (ip === undefined || !/^(0|[1-9]\d{0,2})$/u.test(length)) return undefined;
+  if (!/^(0|[1-9]\d{0,2})$/u.test(length)) return undefined;
+  const ip = parseIp(text.slice(0, slash));
+  if (ip === undefined) return undefined;
   const prefix = Number(length);
-  return prefix <= bits(ipFamily(ip)) ? { ip, prefix } : undefined;
+  return prefix <= hostCidr(ip).prefix ? { ip, prefix } : undefined;
 }
 
 /** As `192.168.122.177/24`. */
@@ -28,29 +25,30 @@ export function formatCidr(cidr: Cidr): string {
 
 /** The address alone: /32 or /128. */
 export function hostCidr(ip: string): Cidr {
-  return { ip, prefix: bits(ipFamily(ip)) };
+  return { ip, prefix: ipFamily(ip) === 4 ? 32 : 128 };
 }
 
-function hostBits(cidr: Cidr): bigint {
-  return (1n << BigInt(bits(ipFamily(cidr.ip)) - cidr.prefix)) - 1n;
+/** The host bits in the byte at this index, as a mask. */
+function hostMask(prefix: number, index: number): number {
+  return 0xff >> Math.min(Math.max(prefix - 8 * index, 0), 8);
 }
 
 /** The subnet: host bits cleared. */
 export function networkOf(cidr: Cidr): Cidr {
-  const value = ipToBigInt(cidr.ip) & ~hostBits(cidr);
-  return { ip: ipFromBigInt(value, ipFamily(cidr.ip)), prefix: cidr.prefix };
+  const bytes = ipToBytes(cidr.ip).map((byte, i) => byte & ~hostMask(cidr.prefix, i));
+  return { ip: ipFromBytes(bytes), prefix: cidr.prefix };
 }
 
 /** The highest address of the subnet (IPv4: its broadcast address). */
 export function lastOf(cidr: Cidr): string {
-  return ipFromBigInt(ipToBigInt(cidr.ip) | hostBits(cidr), ipFamily(cidr.ip));
+  return ipFromBytes(ipToBytes(cidr.ip).map((byte, i) => byte | hostMask(cidr.prefix, i)));
 }
 
 /** True where the address lies in the subnet; never across families. */
 export function contains(cidr: Cidr, ip: string): boolean {
   if (ipFamily(cidr.ip) !== ipFamily(ip)) return false;
-  const mask = ~hostBits(cidr);
-  return (ipToBigInt(cidr.ip) & mask) === (ipToBigInt(ip) & mask);
+  const other = ipToBytes(ip);
+  return ipToBytes(cidr.ip).every((byte, i) => ((byte ^ (other[i] ?? 0)) & ~hostMask(cidr.prefix, i)) === 0);
 }
 
 /** True where two subnets share an address. */

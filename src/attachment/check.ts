@@ -4,7 +4,7 @@ import { supportsKind } from "../kernel/links.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { verifyPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
-import { Failure } from "../report/failure.ts";
+import { Failure, type FailureOptions } from "../report/failure.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { ipamOf } from "./attach.ts";
 import { type Kind, type NetworkConfig } from "./config.ts";
@@ -73,13 +73,15 @@ export async function status(config: NetworkConfig, kind: Kind, delegate: Delega
   await ipamOf(config, delegate).status(config.name);
 }
 
+function withAdvice({ advice }: Failure): FailureOptions {
+  return advice === undefined ? {} : { advice };
+}
+
 function parentOrLimited(nl: Netlink, config: NetworkConfig): ReturnType<typeof findParent> {
   try {
     return findParent(nl, config.master);
   } catch (e) {
     if (!(e instanceof Failure)) throw e;
-    throw new Failure("limited", `serve network ${config.name}: ${e.message}`, {
-      ...(e.advice === undefined ? {} : { advice: e.advice }),
-    });
+    throw new Failure("limited", `serve network ${config.name}: ${e.message}`, withAdvice(e));
   }
 }

@@ -39,7 +39,7 @@ const mac = v.pipe(
 );
 const natural = v.pipe(v.number(), v.integer(), v.minValue(0));
 const between = (low: number, high: number): v.GenericSchema<number> =>
-  v.pipe(v.number(), v.integer(), v.minValue(low), v.maxValue(high)) as v.GenericSchema<number>;
+  v.pipe(v.number(), v.integer(), v.minValue(low), v.maxValue(high));
 
 const route = v.object({
   dst: v.pipe(cidr, described("destination")),
@@ -88,7 +88,7 @@ const staticIpam = v.object({
   dns: v.exactOptional(dns),
 });
 
-const noIpam = v.strictObject({});
+const noIpam = v.strictObject({ type: v.exactOptional(v.literal("")) });
 
 const delegated = v.looseObject({
   type: v.pipe(
@@ -224,7 +224,7 @@ function innermost(issue: v.BaseIssue<unknown>): v.BaseIssue<unknown> {
   const below = (issue.issues ?? []).filter((i) => (i.path?.length ?? 0) > 0);
   if (below.length === 0) return issue;
   const atType = below.find((i) => i.path?.at(-1)?.key === "type");
-  const deepest = below.filter((i) => i.path?.at(-1)?.key !== "type")[0] ?? atType;
+  const deepest = below.find((i) => i.path?.at(-1)?.key !== "type") ?? atType;
   if (deepest === undefined) return issue;
   const inner = innermost(deepest);
   return { ...inner, path: [...(issue.path ?? []), ...(inner.path ?? [])] as NonNullable<typeof inner.path> };

@@ -15,14 +15,15 @@ export function describeKey(key: Key): string {
 /** Longest file name that Linux file systems take, bytes, less the record's ending and a temporary suffix. */
 const MAX_FILE_NAME = 240;
 
+function bad(what: string, value: string, rule: string): never {
+  throw new Failure("request", `use ${JSON.stringify(value.slice(0, 80))} as ${what}: ${rule}`);
+}
+
 /**
  * Checks the parts of a key against CNI spec 1.1.0 (section 2, "Parameters") and the kernel's rule for interface names
  * (net/core/dev.c, dev_valid_name). Throws `Failure` (`request`).
  */
 export function checkKey(key: Key): Key {
-  const bad = (what: string, value: string, rule: string): never => {
-    throw new Failure("request", `use ${JSON.stringify(value.slice(0, 80))} as ${what}: ${rule}`);
-  };
   if (!/^[a-zA-Z0-9][\w.-]*$/u.test(key.network)) {
     bad("a network name", key.network, "it must begin with a letter or digit and hold letters, digits, _ . - only");
   }

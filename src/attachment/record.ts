@@ -116,14 +116,11 @@ function read(path: string): AttachmentRecord | undefined {
       cause: e,
     });
   }
-  if (record.version !== VERSION) {
-    throw new Failure(
-      "decode",
-      `read the record ${path}: its version is ${String(record.version)}, this Berth reads ${VERSION}`,
-      {
-        advice: "Use the Berth that wrote it.",
-      },
-    );
+  const stated: number = record.version;
+  if (stated !== VERSION) {
+    throw new Failure("decode", `read the record ${path}: its version is ${stated}, this Berth reads ${VERSION}`, {
+      advice: "Use the Berth that wrote it.",
+    });
   }
   return record;
 }

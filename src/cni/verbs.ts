@@ -19,7 +19,8 @@ export const verbs = {
   ADD: { requires: ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"], since: "0.1.0", config: true },
   // CNI_NETNS may be empty or absent: the namespace may be gone
   DEL: { requires: ["CNI_CONTAINERID", "CNI_IFNAME"], since: "0.1.0", config: true },
-  CHECK: { requires: ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"], since: "0.4.0", config: true },
+  // runtimes call CHECK from 0.4.0 on only, but people with an older configuration want to know too
+  CHECK: { requires: ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"], since: "0.1.0", config: true },
   GC: { requires: [], since: "1.1.0", config: true },
   STATUS: { requires: [], since: "1.1.0", config: true },
   VERSION: { requires: [], since: "0.1.0", config: false },

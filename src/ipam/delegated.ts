@@ -17,7 +17,7 @@ type Verb = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS";
 
 /** The variables that the spec grants to a plugin, and PATH, which plugins need to find programs. */
 const granted = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH", "PATH"] as const;
-const withoutCheck: readonly string[] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1"];
+const withoutCheck: ReadonlySet<string> = new Set(["0.1.0", "0.2.0", "0.3.0", "0.3.1"]);
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -104,10 +104,10 @@ export class Delegated implements IpamProvider {
   }
 
   async allocate(): Promise<Allocation> {
-    const text = await this.#run("ADD");
+    const answer = await this.#run("ADD");
     let json: unknown;
     try {
-      json = JSON.parse(text);
+      json = JSON.parse(answer);
     } catch {
       json = undefined;
     }
@@ -115,7 +115,7 @@ export class Delegated implements IpamProvider {
     await this.#run("DEL");
     throw new Failure(
       "delegate",
-      `read the answer of ${this.type} ADD: it is no JSON object: ${JSON.stringify(text.slice(0, 200))}`,
+      `read the answer of ${this.type} ADD: it is no JSON object: ${JSON.stringify(answer.slice(0, 200))}`,
     );
   }
 
@@ -135,7 +135,7 @@ export class Delegated implements IpamProvider {
   }
 
   async check(): Promise<void> {
-    if (!withoutCheck.includes(this.#call.cniVersion)) await this.#run("CHECK");
+    if (!withoutCheck.has(this.#call.cniVersion)) await this.#run("CHECK");
   }
 
   async collect(_network: string, _valid: readonly Holder[]): Promise<readonly string[]> {

@@ -58,6 +58,9 @@ export const Errno = {
   EADDRNOTAVAIL: 99,
   ENETUNREACH: 101,
   ENOBUFS: 105,
+  ETIMEDOUT: 110,
+  EHOSTUNREACH: 113,
+  EINPROGRESS: 115,
 } as const;
 
 /** The symbolic name of an error number, as `EBUSY`; `errno N` where it has none here. */

@@ -11,6 +11,7 @@ const { symbols: c } = dlopen("libc.so.6", {
   bind: { args: [i32, pointer, u32], returns: i32 },
   connect: { args: [i32, pointer, u32], returns: i32 },
   listen: { args: [i32, i32], returns: i32 },
+  getpeername: { args: [i32, pointer, pointer], returns: i32 },
   accept4: { args: [i32, pointer, pointer, i32], returns: i32 },
   sendto: { args: [i32, pointer, u64, i32, pointer, u32], returns: i64 },
   recvfrom: { args: [i32, pointer, u64, i32, pointer, pointer], returns: i64 },
@@ -130,9 +131,13 @@ export function bind(fd: number, address: Uint8Array): void {
   check("bind", c.bind(fd, ptr(address), address.length));
 }
 
-/** connect(2). Throws {@link SysError}. */
+/** connect(2). Throws {@link SysError}, ETIMEDOUT after the socket's timeout. */
 export function connect(fd: number, address: Uint8Array): void {
-  checkRetrying("connect", () => c.connect(fd, ptr(address), address.length));
+  try {
+    checkRetrying("connect", () => c.connect(fd, ptr(address), address.length));
+  } catch (e) {
+    throw e instanceof SysError && e.errno === Errno.EINPROGRESS ? new SysError("connect", Errno.ETIMEDOUT) : e;
+  }
 }
 
 /** listen(2). Throws {@link SysError}. */
@@ -143,6 +148,14 @@ export function listen(fd: number, backlog: number): void {
 /** accept4(2): the new descriptor. Throws {@link SysError}. */
 export function accept(fd: number): number {
   return checkRetrying("accept", () => c.accept4(fd, null, null, SOCK_CLOEXEC));
+}
+
+/** getpeername(2): the other end's socket address. Throws {@link SysError}. */
+export function peerAddress(fd: number): Uint8Array {
+  const address = new Uint8Array(28);
+  const length = new Uint32Array([address.length]);
+  check("getpeername", c.getpeername(fd, ptr(address), ptr(length)));
+  return address.subarray(0, length[0]);
 }
 
 /** sendto(2), or send(2) where there is no address: the number of bytes taken. Throws {@link SysError}. */

@@ -1,5 +1,5 @@
 // Routes over rtnetlink: RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE (include/uapi/linux/rtnetlink.h).
-import { type Cidr, formatCidr } from "../address/cidr.ts";
+import { type Cidr, formatCidr, hostCidr } from "../address/cidr.ts";
 import { type Family, ipFamily, ipFromBytes, ipToBytes } from "../address/ip.ts";
 import { Attributes, Writer } from "./attributes.ts";
 import { addressFamily, familyOf } from "./families.ts";
@@ -102,15 +102,21 @@ export function describeRoute(route: Route, linkName: string): string {
 }
 
 /**
- * Adds a route with Berth's protocol number. EEXIST where the table has one of the same destination and metric,
+ * Adds a route, with Berth's protocol number unless another is given. EEXIST where the table has one of the same destination and metric,
  * ENETUNREACH where the gateway is not on the link, EINVAL for a source address that is not (yet) the namespace's own.
  */
-export function newRoute(route: Route, linkIndex: number, linkName: string, replace = false): Request {
+export function newRoute(
+  route: Route,
+  linkIndex: number,
+  linkName: string,
+  options: { readonly replace?: boolean; readonly protocol?: number } = {},
+): Request {
+  const replace = options.replace === true;
   return {
     what: `${replace ? "replace" : "add"} route ${describeRoute(route, linkName)}`,
     type: RTM_NEWROUTE,
     flags: NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL),
-    body: routeBody(route, linkIndex, RTPROT_BERTH),
+    body: routeBody(route, linkIndex, options.protocol ?? RTPROT_BERTH),
   };
 }
 
@@ -156,6 +162,29 @@ export function listRoutes(nl: Netlink, filter: RouteFilter): InstalledRoute[] {
     throw e;
   }
   return payloads.map(parseRoute).filter((r) => r !== undefined && r.type === RTN_UNICAST) as InstalledRoute[];
+}
+
+/** The route that the socket's namespace would send a packet to this address by; undefined where there is none. Throws `SysError`. */
+export function lookUpRoute(nl: Netlink, ip: string): InstalledRoute | undefined {
+  const { prefix } = hostCidr(ip);
+  const w = new Writer()
+    .u8(addressFamily(ipFamily(ip)))
+    .u8(prefix)
+    .u8(0)
+    .u8(0)
+    .u8(0)
+    .u8(0)
+    .u8(0)
+    .u8(0)
+    .u32(0);
+  const request = {
+    what: `look up the route to ${ip}`,
+    type: RTM_GETROUTE,
+    flags: 0,
+    body: w.attribute(RTA_DST, ipToBytes(ip)).bytes(),
+  };
+  const payload = nl.find(request, [Errno.ENETUNREACH, Errno.EHOSTUNREACH, Errno.ESRCH]);
+  return payload === undefined ? undefined : parseRoute(payload);
 }
 
 /** Reads an RTM_NEWROUTE message's payload; undefined for a family other than IPv4 and IPv6. */

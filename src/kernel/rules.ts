@@ -32,9 +32,12 @@ export interface InstalledRule extends Rule {
   readonly protocol: number;
 }
 
+function side(word: string, cidr: Cidr | undefined): string {
+  return cidr === undefined ? "" : ` ${word} ${cidr.ip}/${cidr.prefix}`;
+}
+
 function describe(rule: Rule): string {
-  const end = (word: string, c: Cidr | undefined): string => (c === undefined ? "" : ` ${word} ${c.ip}/${c.prefix}`);
-  return `priority ${rule.priority}${end("from", rule.from)}${end("to", rule.to)} table ${rule.table}`;
+  return `priority ${rule.priority}${side("from", rule.from)}${side("to", rule.to)} table ${rule.table}`;
 }
 
 function body(rule: Rule): Uint8Array {

@@ -62,4 +62,8 @@ export const accessLink: StepType<AccessLinkStep> = {
       `ip link set dev ${name} alias ${quote(aliasOf(step))} up`,
     ];
   },
+
+  explainUndo(step) {
+    return [`# with the last attachment that uses it: ip link delete dev ${quote(step.name)}`];
+  },
 };

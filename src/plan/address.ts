@@ -49,4 +49,8 @@ export const address: StepType<AddressStep> = {
     const brd = !step.address.ip.includes(":") && step.address.prefix < 31 ? " brd +" : "";
     return [`${shell.ip(step.where)} address add ${formatCidr(step.address)}${brd} dev ${quote(step.link)}${dad}`];
   },
+
+  explainUndo(step, shell) {
+    return [`${shell.ip(step.where)} address delete ${formatCidr(step.address)} dev ${quote(step.link)}`];
+  },
 };

@@ -39,11 +39,11 @@ export function linkRefused(step: LinkStep | AccessLinkStep, error: SysError): F
   switch (error.errno) {
     case Errno.EEXIST:
       return step.detail.kind === "vlan"
-        ? new Failure("exists", `${error.message}`, {
+        ? new Failure("exists", error.message, {
             advice: `Either ${step.name} exists there already, or VLAN ${step.detail.id} of ${step.parent.name} is in use: a parent has each VLAN once, whatever the namespace.`,
             cause: error,
           })
-        : new Failure("exists", `${error.message}`, {
+        : new Failure("exists", error.message, {
             advice: `A link called ${step.name} is there already. Remove it, or choose another interface name.`,
             cause: error,
           });
@@ -79,25 +79,24 @@ export function create(step: LinkStep | AccessLinkStep, pipeline: Pipeline): voi
   pipeline.send(parentWhere, request, (error) => linkRefused(step, error));
 }
 
+/** A sub-interface's properties as text; the broadcast queue is left out: the kernel shows the parent's longest. */
+function describeDetail(detail: SubInterface | undefined): Map<string, string> {
+  const entries = Object.entries(detail ?? {}).filter(([key]) => key !== "kind" && key !== "broadcastQueueLength");
+  return new Map(entries.map(([key, value]) => [key, Array.isArray(value) ? value.join(" ") : String(value)]));
+}
+
 /** What differs between a link and its step. */
 export function differences(link: Link, step: LinkStep | AccessLinkStep): string[] {
   const found: string[] = [];
-  const expect = (what: string, planned: unknown, actual: unknown): void => {
+  const expect = (what: string, planned: string | number | undefined, actual: string | number | undefined): void => {
     if (planned !== undefined && planned !== actual)
-      found.push(`link ${step.name}: ${what} is ${String(actual)}, planned was ${String(planned)}`);
+      found.push(`link ${step.name}: ${what} is ${actual ?? "unknown"}, planned was ${planned}`);
   };
   expect("kind", step.detail.kind, link.kind);
   expect("MAC", step.mac, link.mac);
   if ("mtu" in step) expect("MTU", step.mtu, link.mtu);
-  const detail: Readonly<Record<string, unknown>> = { ...link.detail };
-  for (const [key, value] of Object.entries(step.detail)) {
-    if (key === "kind" || key === "broadcastQueueLength") continue; // the kernel shows the parent's largest queue
-    expect(
-      key,
-      Array.isArray(value) ? value.join(" ") : value,
-      Array.isArray(detail[key]) ? detail[key].join(" ") : detail[key],
-    );
-  }
+  const [planned, actual] = [describeDetail(step.detail), describeDetail(link.detail)];
+  for (const [key, value] of planned) expect(key, value, actual.get(key));
   if (found.length === 0 && !link.up) found.push(`link ${step.name}: is down`);
   return found;
 }
@@ -135,5 +134,9 @@ export const link: StepType<LinkStep> = {
       explainKind(step.detail),
     ];
     return [words.join(" ")];
+  },
+
+  explainUndo(step, shell) {
+    return [`${shell.ip(step.where)} link delete dev ${quote(step.name)}`];
   },
 };

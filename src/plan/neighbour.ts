@@ -52,4 +52,8 @@ export const neighbour: StepType<NeighbourStep> = {
       `${shell.ip(step.where)} neigh replace ${step.ip} lladdr ${step.mac} dev ${quote(step.link)} nud permanent protocol ${RTPROT_BERTH}`,
     ];
   },
+
+  explainUndo(step, shell) {
+    return [`${shell.ip(step.where)} neigh delete ${step.ip} dev ${quote(step.link)}`];
+  },
 };

@@ -15,7 +15,7 @@ interface Queued {
 }
 
 /** Errors of receiving an answer, not of carrying out the request. */
-const unanswered: readonly number[] = [Errno.EAGAIN, Errno.ENOBUFS];
+const unanswered: ReadonlySet<number> = new Set([Errno.EAGAIN, Errno.ENOBUFS]);
 
 /** The plain judgement: the kernel refused. */
 export function refused(error: SysError): Failure {
@@ -75,7 +75,7 @@ export class Pipeline {
       queue.forEach((q, i) => {
         const error = errors[i];
         // no answer is no refusal: such a request may have been carried out
-        if (error === undefined || unanswered.includes(error.errno)) this.#reached.add(q.step);
+        if (error === undefined || unanswered.has(error.errno)) this.#reached.add(q.step);
         const failure = error === undefined ? undefined : q.judge(error);
         if (failure !== undefined && !this.#failed.has(q.step)) this.#failed.set(q.step, failure);
       });

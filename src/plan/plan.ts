@@ -94,3 +94,13 @@ export function explainPlan(plan: Plan, netns: string): string[] {
   const shell = shellFor(netns);
   return plan.flatMap((step) => typeOf(step).explain(step, shell));
 }
+
+/** The commands that would undo it; what goes with a link that is deleted is left out. */
+export function explainUndo(plan: Plan, netns: string): string[] {
+  const shell = shellFor(netns);
+  const links = new Set(plan.flatMap((s) => (s.type === "link" ? [`${s.where} ${s.name}`] : [])));
+  return plan
+    .toReversed()
+    .filter((s) => !("link" in s && links.has(`${s.where} ${s.link}`)))
+    .flatMap((step) => typeOf(step).explainUndo(step, shell));
+}

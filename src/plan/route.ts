@@ -19,7 +19,7 @@ import { Failure } from "../report/failure.ts";
 import { type Pipeline, refused, tolerating } from "./pipeline.ts";
 import { quote } from "./shell.ts";
 import type { RouteStep } from "./step.ts";
-import type { StepType } from "./step-type.ts";
+import type { Shell, StepType } from "./step-type.ts";
 
 /** Routes of the same table, destination and metric: the kernel takes only one of them. */
 function rivals(nl: Netlink, route: Route): InstalledRoute[] {
@@ -95,27 +95,41 @@ export const route: StepType<RouteStep> = {
   },
 
   explain(step, shell) {
-    const { dst, gateway, source, table, metric, scope, mtu, advmss, onlink } = step.route;
+    const { source, mtu, advmss, onlink } = step.route;
     const words = [
-      shell.ip(step.where),
-      ipFamily(dst.ip) === 6 ? "-6" : "-4",
-      "route add",
-      dst.prefix === 0 ? "default" : formatCidr(dst),
-      ...(gateway === undefined ? [] : ["via", gateway]),
-      "dev",
-      quote(step.link),
+      ...identity("add", step, shell),
       ...(source === undefined ? [] : ["src", source]),
-      ...(table === undefined ? [] : ["table", `${table}`]),
-      ...(metric === undefined ? [] : ["metric", `${metric}`]),
-      ...(ipFamily(dst.ip) === 6 ? [] : ["scope", scopeWord(scope ?? 0)]),
       ...(mtu === undefined ? [] : ["mtu", `${mtu}`]),
       ...(advmss === undefined ? [] : ["advmss", `${advmss}`]),
       ...(onlink === true ? ["onlink"] : []),
-      `proto ${RTPROT_BERTH}`,
     ];
     return [words.join(" ")];
   },
+
+  explainUndo(step, shell) {
+    return [identity("delete", step, shell).join(" ")];
+  },
 };
+
+/** What names a route, to make it or to delete it. */
+function identity(verb: "add" | "delete", step: RouteStep, shell: Shell): string[] {
+  const { dst, gateway, table, metric, scope } = step.route;
+  const six = ipFamily(dst.ip) === 6;
+  return [
+    shell.ip(step.where),
+    six ? "-6" : "-4",
+    "route",
+    verb,
+    dst.prefix === 0 ? "default" : formatCidr(dst),
+    ...(gateway === undefined ? [] : ["via", gateway]),
+    "dev",
+    quote(step.link),
+    ...(table === undefined ? [] : ["table", `${table}`]),
+    ...(metric === undefined ? [] : ["metric", `${metric}`]),
+    ...(six ? [] : ["scope", scopeWord(scope ?? 0)]),
+    `proto ${RTPROT_BERTH}`,
+  ];
+}
 
 function scopeWord(scope: number): string {
   return scope === 0 ? "global" : scope === SCOPE_LINK ? "link" : `${scope}`;

@@ -48,4 +48,8 @@ export const settle: StepType<SettleStep> = {
     const tentative = `${shell.ip(step.where)} -6 address show dev ${step.link} tentative`;
     return [`while ${tentative} | grep -q inet6; do sleep 0.1; done`];
   },
+
+  explainUndo() {
+    return [];
+  },
 };

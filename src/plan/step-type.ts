@@ -15,6 +15,8 @@ export interface StepType<S extends Step> {
   verify(step: S, places: Places): string[];
   /** The commands that an administrator would have typed; `#` lines where `ip` cannot express something. */
   explain(step: S, shell: Shell): string[];
+  /** The commands for the reverse. */
+  explainUndo(step: S, shell: Shell): string[];
 }
 
 /** How explained commands name the container's namespace. */

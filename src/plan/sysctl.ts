@@ -22,4 +22,8 @@ export const sysctl: StepType<SysctlStep> = {
   explain(step, shell) {
     return [`${shell.within(step.where)}sysctl -q -w ${quote(step.key)}=${quote(step.value)}`];
   },
+
+  explainUndo() {
+    return [];
+  },
 };

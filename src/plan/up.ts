@@ -31,4 +31,8 @@ export const up: StepType<UpStep> = {
     const alias = step.alias === undefined ? "" : ` alias ${quote(step.alias)}`;
     return [`${shell.ip(step.where)} link set dev ${quote(step.link)}${alias} up`];
   },
+
+  explainUndo() {
+    return [];
+  },
 };

@@ -1,0 +1,63 @@
+import { buildCommand } from "@stricli/core";
+import { check } from "../attachment/check.ts";
+import { readConfig } from "../attachment/config.ts";
+import { describeKey } from "../attachment/key.ts";
+import type { AttachmentRecord } from "../attachment/record.ts";
+import { asFailure, Failure } from "../report/failure.ts";
+import * as flag from "./flags.ts";
+import type { NetworkFlags } from "./networks.ts";
+import { describeFailure, failureJson, printJson, reporting } from "./output.ts";
+import { allRecords, chosenRecords } from "./records.ts";
+import { delegateFor, type PlaceFlags } from "./target.ts";
+
+interface Flags extends NetworkFlags, PlaceFlags {
+  readonly json: boolean;
+}
+
+async function checkRecord(record: AttachmentRecord): Promise<Failure | undefined> {
+  try {
+    const config = readConfig(JSON.parse(record.config));
+    const delegate = delegateFor(record.config, config.cniVersion, record.key, record.netns);
+    await check({ key: record.key, netns: record.netns, config, expectedIps: [], delegate });
+    return undefined;
+  } catch (e) {
+    return asFailure(e, `check ${describeKey(record.key)}`);
+  }
+}
+
+export const checkCommand = buildCommand({
+  docs: {
+    brief: "compare attachments with the kernel and with IPAM",
+    fullDescription:
+      "Checks one container's attachments, or all. Exit status 1 where anything is not as it was planned.",
+  },
+  parameters: { flags: { ...flag.network, ...flag.place, json: flag.json } },
+  async func(flags: Flags) {
+    await reporting(flags.json, async () => {
+      const named = flags.id !== undefined || flags.netns !== undefined || flags.pid !== undefined;
+      const records = named ? chosenRecords(flags) : allRecords();
+      if (named && records.length === 0) {
+        throw new Failure("missing", "check the attachment: there is no such attachment", {
+          advice: '"berth ls" lists them.',
+        });
+      }
+      const results = [];
+      for (const record of records) results.push({ key: record.key, failure: await checkRecord(record) });
+      if (results.some((r) => r.failure !== undefined)) process.exitCode = 1;
+      if (flags.json) {
+        printJson(
+          results.map((r) => ({
+            key: r.key,
+            ok: r.failure === undefined,
+            ...(r.failure === undefined ? {} : { error: failureJson(r.failure) }),
+          })),
+        );
+        return;
+      }
+      for (const { key, failure } of results) {
+        console.log(failure === undefined ? `ok    ${describeKey(key)}` : `wrong ${describeFailure(failure)}`);
+      }
+      if (results.length === 0) console.log("no attachments");
+    });
+  },
+});

@@ -1,0 +1,62 @@
+import { buildCommand } from "@stricli/core";
+import { status } from "../attachment/check.ts";
+import { readConfig } from "../attachment/config.ts";
+import { kindOf } from "../attachment/sub-interface.ts";
+import { asFailure, type Failure } from "../report/failure.ts";
+import * as flag from "./flags.ts";
+import { findNetwork, listNetworks, type NetworkFlags } from "./networks.ts";
+import { describeFailure, failureJson, printJson, reporting } from "./output.ts";
+import { delegateFor } from "./target.ts";
+
+interface Flags extends NetworkFlags {
+  readonly json: boolean;
+}
+
+/** The configurations to look at: the one that is named, or all. */
+function chosen(flags: Flags): { name: string; text: string }[] {
+  if (flags.network === undefined && flags.config === undefined) {
+    const all = listNetworks(flags.confDir, (f) => console.error(`berth: ${describeFailure(f)}`));
+    return all.map((n) => ({ name: n.name, text: JSON.stringify(n.json) }));
+  }
+  const { config, text } = findNetwork(flags);
+  return [{ name: config.name, text }];
+}
+
+async function statusOf(text: string): Promise<Failure | undefined> {
+  try {
+    const config = readConfig(JSON.parse(text));
+    const key = { network: config.name, containerId: "", ifName: "" };
+    await status(config, kindOf(config, ""), delegateFor(text, config.cniVersion, key, undefined));
+    return undefined;
+  } catch (e) {
+    return asFailure(e, "status");
+  }
+}
+
+export const statusCommand = buildCommand({
+  docs: {
+    brief: "say whether networks can take another attachment",
+    fullDescription: "Looks at the parent, at the kernel and at IPAM. Exit status 1 where a network cannot.",
+  },
+  parameters: { flags: { ...flag.network, json: flag.json } },
+  async func(flags: Flags) {
+    await reporting(flags.json, async () => {
+      const results = [];
+      for (const { name, text } of chosen(flags)) results.push({ name, failure: await statusOf(text) });
+      if (results.some((r) => r.failure !== undefined)) process.exitCode = 1;
+      if (flags.json) {
+        printJson(
+          results.map((r) => ({
+            network: r.name,
+            ready: r.failure === undefined,
+            ...(r.failure === undefined ? {} : { error: failureJson(r.failure) }),
+          })),
+        );
+        return;
+      }
+      if (results.length === 0) console.log(`no network in ${flags.confDir} is Berth's`);
+      for (const { name, failure } of results)
+        console.log(failure === undefined ? `ready     ${name}` : `not ready ${describeFailure(failure)}`);
+    });
+  },
+});

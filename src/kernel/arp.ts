@@ -1,0 +1,67 @@
+// ARP on packet sockets: RFC 826, address conflict detection by RFC 5227.
+import { ipFromBytes, ipToBytes } from "../address/ip.ts";
+import { macFromBytes, macToBytes } from "../address/mac.ts";
+import { bind, close, send } from "./libc.ts";
+import type { Link } from "./links.ts";
+import type { Namespace } from "./namespaces.ts";
+import { linkAddress, openIn, receiveUntil } from "./sockets.ts";
+
+const AF_PACKET = 17;
+const SOCK_DGRAM = 2;
+const ETH_P_ARP = 0x0806;
+const REQUEST = 1;
+const broadcast = new Uint8Array(6).fill(0xff);
+
+function packet(operation: number, senderMac: Uint8Array, senderIp: Uint8Array, targetIp: Uint8Array): Uint8Array {
+  const p = new Uint8Array(28);
+  const v = new DataView(p.buffer);
+  v.setUint16(0, 1); // Ethernet
+  v.setUint16(2, 0x0800); // IPv4
+  p[4] = 6;
+  p[5] = 4;
+  v.setUint16(6, operation);
+  p.set(senderMac, 8);
+  p.set(senderIp, 14);
+  p.set(targetIp, 24);
+  return p;
+}
+
+function withSocket<T>(namespace: Namespace | undefined, link: Link, timeoutMs: number, f: (fd: number) => T): T {
+  const fd = openIn(namespace, AF_PACKET, SOCK_DGRAM, 0, timeoutMs);
+  try {
+    bind(fd, linkAddress(link.index, ETH_P_ARP, broadcast));
+    return f(fd);
+  } finally {
+    close(fd);
+  }
+}
+
+/**
+ * Asks a link's LAN who has an IPv4 address, claiming none (an ARP probe, RFC 5227 section 2.1.1).
+ * @param link the link to ask on, as its own namespace has it
+ * @returns the holder's MAC; undefined where nobody answered within `timeoutMs`. Throws `SysError`.
+ */
+export function probeIpv4(
+  namespace: Namespace | undefined,
+  link: Link,
+  ip: string,
+  timeoutMs: number,
+): string | undefined {
+  const own = macToBytes(link.mac ?? "00:00:00:00:00:00");
+  const target = ipToBytes(ip);
+  return withSocket(namespace, link, timeoutMs, (fd) => {
+    send(fd, packet(REQUEST, own, new Uint8Array(4), target), linkAddress(link.index, ETH_P_ARP, broadcast));
+    return receiveUntil(fd, performance.now() + timeoutMs, (answer) => {
+      if (answer.length < 28 || ipFromBytes(answer.slice(14, 18)) !== ip) return undefined;
+      const mac = macFromBytes(answer.slice(8, 14));
+      return mac === link.mac ? undefined : mac;
+    });
+  });
+}
+
+/** Tells a link's LAN that an IPv4 address is here (an ARP announcement, RFC 5227 section 2.3). Throws `SysError`. */
+export function announceIpv4(namespace: Namespace | undefined, link: Link, ip: string): void {
+  const target = ipToBytes(ip);
+  const message = packet(REQUEST, macToBytes(link.mac ?? "00:00:00:00:00:00"), target, target);
+  withSocket(namespace, link, 1000, (fd) => send(fd, message, linkAddress(link.index, ETH_P_ARP, broadcast)));
+}

@@ -1,0 +1,87 @@
+// ICMP echo of both families (RFC 792, RFC 4443), on raw sockets.
+import { ipFamily, ipToBytes } from "../address/ip.ts";
+import { errnoText, SysError } from "./errno.ts";
+import { bind, close, send, setSocketInt } from "./libc.ts";
+import type { Namespace } from "./namespaces.ts";
+import { bindToLink, checksum, openIn, receiveUntil, socketAddress, socketFamily } from "./sockets.ts";
+
+const SOCK_RAW = 3;
+const IPPROTO_ICMP = 1;
+const IPPROTO_ICMPV6 = 58;
+const IPPROTO_IP = 0;
+const IPPROTO_IPV6 = 41;
+const IP_MTU_DISCOVER = 10;
+const IPV6_MTU_DISCOVER = 23;
+const PMTUDISC_PROBE = 3;
+
+/** How to ask. */
+export interface PingOptions {
+  /** Absent: the kernel's choice. */
+  readonly source?: string;
+  /** Send by this link only. */
+  readonly linkName?: string;
+  readonly timeoutMs?: number;
+  /** Payload, bytes. */
+  readonly size?: number;
+  /** Forbid fragmentation, and ignore what the kernel knows of the path's MTU. */
+  readonly dontFragment?: boolean;
+}
+
+/** What came of a probe. */
+export type Answer =
+  | { readonly ok: true; readonly milliseconds: number }
+  | { readonly ok: false; readonly why: string };
+
+let sequence = 0;
+
+/**
+ * Sends one echo request from a namespace (absent: this thread's) and waits for its reply, by default for 1 s. Never
+ * throws: what the kernel refuses becomes `why`.
+ */
+export function ping(namespace: Namespace | undefined, destination: string, options: PingOptions = {}): Answer {
+  const timeoutMs = options.timeoutMs ?? 1000;
+  const six = ipFamily(destination) === 6;
+  let fd: number | undefined;
+  try {
+    fd = openIn(namespace, socketFamily(destination), SOCK_RAW, six ? IPPROTO_ICMPV6 : IPPROTO_ICMP, timeoutMs);
+    if (options.linkName !== undefined) bindToLink(fd, options.linkName);
+    if (options.dontFragment === true) {
+      if (six) setSocketInt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE);
+      else setSocketInt(fd, IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE);
+    }
+    if (options.source !== undefined) bind(fd, socketAddress(options.source, 0));
+    sequence = (sequence + 1) & 0xffff;
+    const id = process.pid & 0xffff;
+    const request = echo(six, id, sequence, options.size ?? 56);
+    const start = performance.now();
+    send(fd, request, socketAddress(destination, 0));
+    const expected = sequence;
+    const from = ipToBytes(destination);
+    const reply = receiveUntil(fd, start + timeoutMs, (packet) => {
+      // a raw IPv4 socket delivers the IP header too, a raw IPv6 socket does not
+      const header = six ? 0 : ((packet[0] ?? 0) & 0xf) * 4;
+      const v = new DataView(packet.buffer, packet.byteOffset, packet.length);
+      if (packet.length < header + 8 || packet[header] !== (six ? 129 : 0)) return undefined;
+      if (!six && !from.every((byte, i) => packet[12 + i] === byte)) return undefined;
+      return v.getUint16(header + 4) === id && v.getUint16(header + 6) === expected ? true : undefined;
+    });
+    if (reply === undefined) return { ok: false, why: `no reply within ${timeoutMs} ms` };
+    return { ok: true, milliseconds: performance.now() - start };
+  } catch (e) {
+    if (e instanceof SysError) return { ok: false, why: `${e.call}: ${errnoText(e.errno)}` };
+    throw e;
+  } finally {
+    if (fd !== undefined) close(fd);
+  }
+}
+
+function echo(six: boolean, id: number, number: number, size: number): Uint8Array {
+  const packet = new Uint8Array(8 + size);
+  const v = new DataView(packet.buffer);
+  packet[0] = six ? 128 : 8;
+  v.setUint16(4, id);
+  v.setUint16(6, number);
+  for (let i = 8; i < packet.length; i++) packet[i] = i & 0xff;
+  if (!six) v.setUint16(2, checksum(packet)); // for ICMPv6 the kernel fills it in (RFC 3542)
+  return packet;
+}
