@@ -11,7 +11,8 @@ export type IpamConfig = HostLocalConfig | StaticConfig | { readonly type?: stri
 /** What a provider needs beside its configuration. */
 export interface IpamCall {
   /** The capability `ipRanges`. */
-  readonly ipRanges: readonly (readonly RangeConfig[])[];
+  readonly ipRanges?: readonly (readonly RangeConfig[])[];
+  /** The call as it came: for plugins that are executed, and for static, where it matters who asked for an address. */
   readonly delegate: DelegateCall;
 }
 
@@ -19,7 +20,7 @@ export interface IpamCall {
 export function providerFor(ipam: IpamConfig | undefined, call: IpamCall): IpamProvider {
   const type = ipam?.type ?? "";
   if (ipam === undefined || type === "") return none;
-  if (type === "host-local") return new HostLocal(ipam as HostLocalConfig, call.ipRanges);
-  if (type === "static") return new Static(ipam as StaticConfig);
+  if (type === "host-local") return new HostLocal(ipam as HostLocalConfig, call.ipRanges ?? []);
+  if (type === "static") return new Static(ipam as StaticConfig, call.delegate);
   return new Delegated(type, call.delegate);
 }

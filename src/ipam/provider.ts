@@ -55,7 +55,8 @@ export interface IpamProvider {
   readonly type: string;
   /**
    * Reserves addresses for the holder: those asked for, or the next free ones. A failure leaves nothing reserved.
-   * @param ips addresses asked for, canonical text without prefix length; each must be granted or the call fails
+   * @param ips addresses asked for, with or without a prefix length; each must be granted or the call fails. host-local
+   *   ignores the prefix length: its ranges say which it is
    */
   allocate(holder: Holder, ips: readonly string[]): Promise<Allocation>;
   /** What {@link allocate} would answer now, without reserving anything. */

@@ -1,6 +1,6 @@
 // Ranges of addresses, as the standard host-local plugin has them: defaults, rules, and the order of handing out.
 import { type Cidr, contains, formatCidr, lastOf, networkOf, parseCidr } from "../address/cidr.ts";
-import { ipFamily, ipFromBigInt, ipToBigInt, parseIp } from "../address/ip.ts";
+import { ipFamily, ipFromBigInt, ipToBigInt, isLinkLocal, parseIp } from "../address/ip.ts";
 import { Failure } from "../report/failure.ts";
 
 /** A range as a configuration states it. */
@@ -60,17 +60,23 @@ export function toRange(config: RangeConfig): Range {
   if (start > end) {
     refuse(
       `use the range ${config.rangeStart ?? ipFromBigInt(start, family)}–${config.rangeEnd ?? ipFromBigInt(end, family)}: its end is before its start`,
-      "Swap rangeStart and rangeEnd.",
+      `The range may go from ${ipFromBigInt(first, family)} to ${ipFromBigInt(last, family)}.`,
     );
   }
-  const gateway = config.gateway === undefined ? ipFromBigInt(first, family) : parseIp(config.gateway);
-  if (gateway === undefined || ipFamily(gateway) !== family) {
-    return refuse(
-      `use ${config.gateway ?? ""} as the gateway of ${config.subnet}: it is no address of that family`,
-      "Name an address, or leave it out.",
-    );
-  }
-  return { subnet, start, end, gateway };
+  return { subnet, start, end, gateway: gatewayOf(config, subnet, ipFromBigInt(first, family)) };
+}
+
+/** An IPv6 router is commonly known by its link-local address (RFC 4861 section 6.3.4): that one is in no subnet. */
+function gatewayOf(config: RangeConfig, subnet: Cidr, first: string): string {
+  if (config.gateway === undefined) return first;
+  const gateway = parseIp(config.gateway);
+  if (gateway !== undefined && contains(subnet, gateway)) return gateway;
+  const six = ipFamily(subnet.ip) === 6;
+  if (gateway !== undefined && six && ipFamily(gateway) === 6 && isLinkLocal(gateway)) return gateway;
+  return refuse(
+    `use ${config.gateway} as gateway: it is not in ${config.subnet}`,
+    `Choose one in that subnet${six ? " or a link-local one (fe80::/10)" : ""}, or leave it out: then it is ${first}.`,
+  );
 }
 
 /** Fills in and checks a set of ranges: not empty, one family, no overlaps. Throws `Failure` (`config`). */
@@ -111,28 +117,34 @@ export function describeRange(range: Range): string {
 
 /** The range of a set that holds an address. */
 export function rangeOf(set: RangeSet, ip: string): Range | undefined {
+  const family = ipFamily(ip);
   const value = ipToBigInt(ip);
-  return set.find((r) => ipFamily(r.subnet.ip) === ipFamily(ip) && value >= r.start && value <= r.end);
+  return set.find((r) => ipFamily(r.subnet.ip) === family && value >= r.start && value <= r.end);
+}
+
+/** True where an address is the gateway of one of these ranges, whichever range it lies in. */
+export function isGateway(set: RangeSet, ip: string): boolean {
+  return set.some((r) => r.gateway === ip);
 }
 
 /** How many addresses a set can hand out. */
 export function sizeOf(set: RangeSet): bigint {
   let size = 0n;
-  for (const r of set) {
-    size += r.end - r.start + 1n;
-    if (rangeOf([r], r.gateway) !== undefined) size -= 1n;
-  }
+  for (const r of set) size += r.end - r.start + 1n;
+  for (const gateway of new Set(set.map((r) => r.gateway))) if (rangeOf(set, gateway) !== undefined) size -= 1n;
   return size;
 }
 
 /**
  * The addresses of a set in the order in which they are tried: the one after `last` first, then round to it again; from
- * the first where `last` is in none of the ranges. Gateways are left out.
+ * the first where `last` is in none of the ranges. Gateways are left out. (RangeIter of the standard plugin's
+ * backend/allocator/allocator.go.)
  */
 export function* candidates(set: RangeSet, last: string | undefined): Generator<{ ip: string; range: Range }> {
   const at = last === undefined ? -1 : set.findIndex((r) => rangeOf([r], last) !== undefined);
   const from = at < 0 || last === undefined ? undefined : ipToBigInt(last);
   const begin = Math.max(at, 0);
+  const gateways = new Set(set.map((r) => r.gateway));
   for (let i = 0; i <= set.length; i++) {
     const range = set[(begin + i) % set.length];
     if (range === undefined) return;
@@ -142,7 +154,7 @@ export function* candidates(set: RangeSet, last: string | undefined): Generator<
     const family = ipFamily(range.subnet.ip);
     for (let value = lowest; value <= highest; value++) {
       const ip = ipFromBigInt(value, family);
-      if (ip !== range.gateway) yield { ip, range };
+      if (!gateways.has(ip)) yield { ip, range };
     }
   }
 }

@@ -1,8 +1,10 @@
 // IPAM type static: the addresses that the configuration or the caller names, with no state (plugins/ipam/static of
 // containernetworking-plugins).
-import { formatCidr, parseCidr } from "../address/cidr.ts";
+import { contains, formatCidr, parseCidr } from "../address/cidr.ts";
 import { ipFamily, parseIp } from "../address/ip.ts";
 import { Failure } from "../report/failure.ts";
+import type { DelegateCall } from "./delegated.ts";
+import { isObject, stringsOf } from "./json.ts";
 import type { Allocation, Dns, Holder, IpamProvider, Lease, RouteSpec } from "./provider.ts";
 
 /** Configuration of `ipam` with type static. */
@@ -13,17 +15,70 @@ export interface StaticConfig {
   readonly dns?: Dns;
 }
 
+/** Where a CNI call names addresses. */
+interface Sources {
+  /** CNI_ARGS, `IP`: added to the configuration's. */
+  readonly environment: readonly string[];
+  /** CNI_ARGS, `GATEWAY`: each for the addresses whose subnet it lies in. */
+  readonly gateways: readonly string[];
+  /** `args.cni.ips`: instead of those. */
+  readonly args: readonly string[];
+  /** `runtimeConfig.ips`: instead of all others. */
+  readonly runtime: readonly string[];
+}
+
+function sourcesOf(call: DelegateCall): Sources {
+  const pairs = (call.env["CNI_ARGS"] ?? "").split(";").map((pair) => pair.split("=", 2));
+  const named = (key: string): string[] => {
+    const text = pairs.findLast(([k]) => k === key)?.[1] ?? "";
+    return text
+      .split(",")
+      .map((item) => item.trim())
+      .filter((item) => item !== "");
+  };
+  const json: unknown = call.stdin.trim() === "" ? undefined : JSON.parse(call.stdin);
+  const args = isObject(json) && isObject(json["args"]) ? json["args"]["cni"] : undefined;
+  const runtime = isObject(json) ? json["runtimeConfig"] : undefined;
+  return {
+    environment: named("IP"),
+    gateways: named("GATEWAY"),
+    args: isObject(args) ? stringsOf(args["ips"]) : [],
+    runtime: isObject(runtime) ? stringsOf(runtime["ips"]) : [],
+  };
+}
+
 /** The provider of one configuration. */
 export class Static implements IpamProvider {
   readonly type = "static";
+  readonly #configured: readonly Lease[];
   readonly #config: StaticConfig;
+  readonly #call: DelegateCall;
 
-  constructor(config: StaticConfig) {
+  /**
+   * Throws `Failure` (`config`).
+   * @param call the CNI call as it came: which address replaces which depends on where it was asked for
+   */
+  constructor(config: StaticConfig, call: DelegateCall) {
     this.#config = config;
+    this.#configured = (config.addresses ?? []).map((entry) => {
+      const cidr = parseCidr(entry.address);
+      if (cidr === undefined) {
+        throw new Failure("config", `use ${entry.address} as an address: it has no prefix length, or is none`, {
+          advice: "Write it as 192.168.122.177/24.",
+        });
+      }
+      return leaseOf(formatCidr(cidr), entry.gateway, "config");
+    });
+    this.#call = call;
   }
 
+  /**
+   * As the standard plugin has it: CNI_ARGS adds to the configuration's addresses, `args.cni.ips` replaces those, and
+   * `runtimeConfig.ips` replaces all. What is asked for in none of these places (by a person) replaces them too, and may
+   * leave its prefix length and gateway to the configuration.
+   */
   async allocate(_holder: Holder, ips: readonly string[]): Promise<Allocation> {
-    const leases = ips.length > 0 ? ips.map((text) => this.#asked(text)) : (this.#config.addresses ?? []).map(toLease);
+    const leases = this.#leases(ips);
     if (leases.length === 0) {
       throw new Failure("config", "allocate addresses: ipam of type static names none, and none was asked for", {
         advice: 'Give "addresses": [{"address": "192.168.122.177/24"}], or ask for one.',
@@ -32,25 +87,41 @@ export class Static implements IpamProvider {
     return { ips: leases, routes: this.#config.routes ?? [], dns: this.#config.dns ?? {} };
   }
 
-  async preview(holder: Holder, ips: readonly string[]): Promise<Allocation> {
-    return await this.allocate(holder, ips);
+  #leases(ips: readonly string[]): readonly Lease[] {
+    if (ips.length === 0) return this.#configured;
+    const { environment, gateways, args, runtime } = sourcesOf(this.#call);
+    const known = new Set([...environment, ...args, ...runtime]);
+    const others = ips.filter((text) => !known.has(text.trim()));
+    if (others.length > 0) return others.map((text) => this.#asked(text));
+    const exact = (text: string): Lease => leaseOf(cidrText(text), undefined, "request");
+    if (runtime.length > 0) return runtime.map(exact);
+    if (args.length > 0) return args.map(exact);
+    return [...this.#configured, ...environment.map(exact)].map((lease) => {
+      const cidr = parseCidr(lease.address);
+      const gateway = gateways.findLast((text) => cidr !== undefined && contains(cidr, gatewayOf(text, "request")));
+      return gateway === undefined ? lease : leaseOf(lease.address, gateway, "request");
+    });
   }
 
-  /** An address that was asked for; prefix length and gateway are taken from the configuration where it has the address. */
   #asked(text: string): Lease {
-    const leases = (this.#config.addresses ?? []).map(toLease);
-    const cidr = parseCidr(text);
-    const ip = cidr?.ip ?? parseIp(text);
-    if (ip === undefined) throw new Failure("request", `give the address ${JSON.stringify(text)}: it is no IP address`);
-    const known = leases.find((l) => l.address.startsWith(`${ip}/`)) ?? leases.find((l) => family(l) === ipFamily(ip));
-    if (cidr === undefined && known === undefined) {
-      throw new Failure("request", `give the address ${text}: ipam of type static needs its prefix length`, {
-        advice: `Ask for it as ${text}/24, with the prefix length of its subnet.`,
-      });
-    }
-    const prefix = cidr?.prefix ?? parseCidr(known?.address ?? "")?.prefix ?? 0;
-    const gateway = known?.gateway;
-    return { address: formatCidr({ ip, prefix }), ...(gateway === undefined ? {} : { gateway }) };
+    const ip = parseIp(text);
+    const cidr = ip === undefined ? parseCidr(text) : undefined;
+    const subnet = this.#configured.find((lease) => {
+      const known = parseCidr(lease.address);
+      if (known === undefined) return false;
+      return contains(known, ip ?? cidr?.ip ?? "") && (cidr === undefined || cidr.prefix === known.prefix);
+    });
+    const prefix = cidr?.prefix ?? parseCidr(subnet?.address ?? "")?.prefix;
+    return leaseOf(
+      ip === undefined || prefix === undefined ? cidrText(text) : formatCidr({ ip, prefix }),
+      subnet?.gateway,
+      "config",
+    );
+  }
+
+  /** Here the same as {@link allocate}: nothing is reserved. */
+  async preview(holder: Holder, ips: readonly string[]): Promise<Allocation> {
+    return await this.allocate(holder, ips);
   }
 
   async release(): Promise<readonly string[]> {
@@ -70,13 +141,29 @@ export class Static implements IpamProvider {
   }
 }
 
-function family(lease: Lease): 4 | 6 {
-  return ipFamily(lease.address);
+/** An address that was asked for, canonical. Throws `Failure` (`request`) where it has no prefix length. */
+function cidrText(text: string): string {
+  const cidr = parseCidr(text);
+  if (cidr !== undefined) return formatCidr(cidr);
+  const what = parseIp(text) === undefined ? "it is no IP address" : "ipam of type static needs its prefix length";
+  throw new Failure("request", `give the address ${JSON.stringify(text)}: ${what}`, {
+    advice: "Write it as 192.168.122.177/24, with the prefix length of its subnet.",
+  });
 }
 
-function toLease(entry: { readonly address: string; readonly gateway?: string }): Lease {
-  const cidr = parseCidr(entry.address);
-  if (cidr === undefined) throw new Failure("config", `use ${entry.address}: it is no address with a prefix length`);
-  const gateway = entry.gateway === undefined ? undefined : parseIp(entry.gateway);
-  return { address: formatCidr(cidr), ...(gateway === undefined ? {} : { gateway }) };
+function gatewayOf(text: string, reason: "config" | "request"): string {
+  const gateway = parseIp(text);
+  if (gateway !== undefined) return gateway;
+  throw new Failure(reason, `use ${JSON.stringify(text)} as a gateway: it is no IP address`, {
+    advice: "Write it as 192.168.122.1.",
+  });
+}
+
+function leaseOf(address: string, gateway: string | undefined, reason: "config" | "request"): Lease {
+  if (gateway === undefined) return { address };
+  const via = gatewayOf(gateway, reason);
+  if (ipFamily(via) === ipFamily(address)) return { address, gateway: via };
+  throw new Failure(reason, `use ${via} as the gateway of ${address}: they are of different families`, {
+    advice: "Name one of the same family, or none.",
+  });
 }

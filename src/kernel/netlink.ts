@@ -94,8 +94,8 @@ export function messageError(message: Message, what: string): SysError | undefin
     // after the error code: for ERROR the request's header, and without CAPPED its payload too
     let at = 4;
     if (message.type === NLMSG_ERROR) {
-      at += HEADER;
-      if ((flags & NLM_F_CAPPED) === 0 && payload.length >= 8) at += ((v.getUint32(4, true) + 3) & ~3) - HEADER;
+      const length = (flags & NLM_F_CAPPED) === 0 && payload.length >= 8 ? v.getUint32(4, true) : HEADER;
+      at += length > payload.length ? payload.length : Math.max(HEADER, (length + 3) & ~3);
     }
     explanation = new Attributes(payload, at).string(NLMSGERR_ATTR_MSG) ?? "";
   }

@@ -27,7 +27,9 @@ const SWITCHES = "lans";
 export class World implements Disposable {
   readonly #namespaces = new Map<string, Namespace>();
   readonly #sockets = new Map<string, Netlink>();
+  /** Links on the host, in the order they were made. */
   readonly #links: string[] = [];
+  #ports = 0;
 
   /** Makes a namespace, reachable by path (as CNI_NETNS) and by name (`ip netns`), its loopback up; its path. */
   namespace(name: string): string {
@@ -75,9 +77,11 @@ export class World implements Disposable {
   /** Plugs a namespace into a LAN by a NIC with addresses (CIDRs; IPv6 without duplicate address detection). */
   plug(lan: string, namespace: string, nic: string, ...addresses: string[]): void {
     const switches = this.netlink(SWITCHES);
-    const port = `${lan}-${namespace === HOST ? "host" : namespace}-${nic}`.slice(0, 15);
+    const port = `port${++this.#ports}`; // a name made of the others would be cut at 15 characters, and so not be unique
     using home = openNamespace("/proc/thread-self/ns/net");
     switches.do(newVethPair(port, nic, this.at(namespace)?.fd ?? home.fd));
+    // the kernel takes a namespace apart some time after its end: what is on the host must go before, or its name stays taken
+    if (namespace === HOST) this.#links.push(nic);
     switches.do(changeLink(port, { masterIndex: this.link(SWITCHES, lan).index, up: true }));
     this.netlink(namespace).do(changeLink(nic, { up: true }));
     for (const address of addresses) this.address(namespace, nic, address);
@@ -131,9 +135,21 @@ export class World implements Disposable {
     this.within(namespace, () => writeSysctl(key, value));
   }
 
+  /** Removes everything, and goes on where something cannot be removed. Throws the first error at the end. */
   [Symbol.dispose](): void {
-    for (const link of this.#links.toReversed()) this.deleteLink(HOST, link);
-    for (const name of this.#namespaces.keys()) this.removeNamespace(name);
-    for (const socket of this.#sockets.values()) socket[Symbol.dispose]();
+    const errors: unknown[] = [];
+    const attempt = (f: () => void): void => {
+      try {
+        f();
+      } catch (e) {
+        errors.push(e);
+      }
+    };
+    for (const link of this.#links.toReversed()) attempt(() => this.deleteLink(HOST, link));
+    for (const name of [...this.#namespaces.keys()]) attempt(() => this.removeNamespace(name));
+    for (const socket of this.#sockets.values()) attempt(() => socket[Symbol.dispose]());
+    this.#links.length = 0;
+    this.#sockets.clear();
+    if (errors.length > 0) throw errors[0];
   }
 }

@@ -179,5 +179,7 @@ test("unspecified addresses", () => {
 
 test("link-local addresses", () => {
   expect(["169.254.0.1", "169.254.255.255", "fe80::1", "febf::1", "fe80:1::"].map(isLinkLocal)).not.toContain(false);
-  expect(["169.253.0.1", "16.254.1.1", "fec0::1", "fe7f::1", "fe8::1", "::fe80:1"].map(isLinkLocal)).not.toContain(true);
+  expect(["169.253.0.1", "16.254.1.1", "fec0::1", "fe7f::1", "fe8::1", "::fe80:1"].map(isLinkLocal)).not.toContain(
+    true,
+  );
 });

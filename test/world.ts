@@ -1,0 +1,108 @@
+// Worlds for tests: the `ip` program of iproute2 as a second opinion on Berth's own netlink, and whole states to compare.
+import { namedNamespacePath } from "../src/kernel/namespaces.ts";
+import { readSysctl } from "../src/kernel/sysctls.ts";
+import { HOST, World } from "../src/lab/world.ts";
+
+export { HOST } from "../src/lab/world.ts";
+
+/** A value of parsed JSON. */
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+/** A namespace's network state without what changes by itself: comparable with toEqual. */
+export interface Snapshot {
+  readonly links: Json[];
+  readonly addresses: Json[];
+  readonly routes4: Json[];
+  readonly routes6: Json[];
+  readonly rules4: Json[];
+  readonly rules6: Json[];
+  readonly neighbours: Json[];
+}
+
+/** What the kernel changes by itself, or numbers differently for the same thing made twice. */
+const volatile =
+  /^(ifindex|link_index|link_netnsid|stats|stats64|operstate|expires|used|refcnt|probes|confirmed|updated)$|_life_time$|_timer$/u;
+/** Link flags that follow the other end of the cable, and an address's flag while it is being checked. */
+const volatileFlags = new Set(["LOWER_UP", "NO-CARRIER", "M-DOWN"]);
+
+function normalise(value: Json): Json {
+  if (Array.isArray(value)) return value.filter((v) => typeof v !== "string" || !volatileFlags.has(v)).map(normalise);
+  if (value === null || typeof value !== "object") return value;
+  const kept = Object.entries(value).filter(([key]) => !volatile.test(key));
+  return Object.fromEntries(kept.toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, normalise(v)]));
+}
+
+function sorted(list: Json[]): Json[] {
+  return list
+    .map((v) => normalise(v))
+    .map((v) => [JSON.stringify(v), v] as const)
+    .toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+    .map(([, v]) => v);
+}
+
+function environment(env: Record<string, string>): Record<string, string> {
+  const all: Record<string, string> = {};
+  for (const [k, v] of Object.entries({ ...process.env, ...env })) if (v !== undefined) all[k] = v;
+  return all;
+}
+
+/** A world whose states can be looked at with `ip`. */
+export class TestWorld extends World {
+  /** Plugs as {@link World.plug} does; the NIC's own link-local address is usable at once, so that states come to rest. */
+  override plug(lan: string, namespace: string, nic: string, ...addresses: string[]): void {
+    super.plug(lan, namespace, nic, ...addresses);
+    const key = `net/ipv6/conf/${nic}/dad_transmits`;
+    if (this.within(namespace, () => readSysctl(key)) !== undefined) this.sysctl(namespace, key, "0");
+  }
+
+  /** What `ip ARGS` prints of a namespace. Throws with its error text. */
+  ip(namespace: string, args: string): string {
+    const where = namespace === HOST ? [] : ["-n", namespace];
+    return this.run(HOST, ["ip", ...where, ...args.split(" ").filter((a) => a !== "")]);
+  }
+
+  /** What `ip -j -d ARGS` prints, parsed: a list of objects. */
+  ipJson(namespace: string, args: string): Record<string, Json>[] {
+    const text = this.ip(namespace, `-j -d ${args}`).trim();
+    return text === "" ? [] : (JSON.parse(text) as Record<string, Json>[]).filter((o) => Object.keys(o).length > 0);
+  }
+
+  /** Runs a program in a namespace; its output. Throws with its error text where it fails. */
+  run(namespace: string, argv: readonly string[], env: Record<string, string> = {}, stdin = ""): string {
+    // by nsenter: this thread must not start processes while it is in another namespace
+    const enter = namespace === HOST ? [] : ["nsenter", `--net=${namedNamespacePath(namespace)}`, "--"];
+    const r = Bun.spawnSync([...enter, ...argv], { env: environment(env), stdin: Buffer.from(stdin) });
+    if (r.exitCode === 0) return r.stdout.toString();
+    throw new Error(`${argv.join(" ")}: exit ${r.exitCode}: ${r.stderr.toString()}${r.stdout.toString()}`);
+  }
+
+  /**
+   * The state of a namespace: links, addresses, the routes of all tables, rules, permanent neighbours. Without lifetimes,
+   * statistics, indexes, carrier and dynamic neighbours, and sorted. Waits up to 5 s until no address is tentative and
+   * the state stands still.
+   */
+  snapshot(namespace: string): Snapshot {
+    let before = "";
+    for (const end = performance.now() + 5000; ;) {
+      const state = this.#read(namespace);
+      const text = JSON.stringify(state);
+      const still = text === before && !text.includes('"tentative":true');
+      if (still || performance.now() > end) return state;
+      before = text;
+      Bun.sleepSync(20);
+    }
+  }
+
+  #read(namespace: string): Snapshot {
+    const list = (args: string): Json[] => sorted(this.ipJson(namespace, args));
+    return {
+      links: list("link show"),
+      addresses: list("address show"),
+      routes4: list("-4 route show table all"),
+      routes6: list("-6 route show table all"),
+      rules4: list("-4 rule show"),
+      rules6: list("-6 rule show"),
+      neighbours: [...list("-4 neighbour show nud permanent"), ...list("-6 neighbour show nud permanent")],
+    };
+  }
+}
