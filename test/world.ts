@@ -1,6 +1,5 @@
 // Worlds for tests: the `ip` program of iproute2 as a second opinion on Berth's own netlink, and whole states to compare.
 import { namedNamespacePath } from "../src/kernel/namespaces.ts";
-import { readSysctl } from "../src/kernel/sysctls.ts";
 import { HOST, World } from "../src/lab/world.ts";
 
 export { HOST } from "../src/lab/world.ts";
@@ -46,19 +45,20 @@ function environment(env: Record<string, string>): Record<string, string> {
   return all;
 }
 
+/** Waits, at most 10 s, until something holds; it is asked every 20 ms. Throws where it does not come to hold. */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  for (const end = performance.now() + 10_000; !holds();) {
+    if (performance.now() > end) throw new Error(`waited 10 s in vain: ${what}`);
+    await Bun.sleep(20);
+  }
+}
+
 /** A world whose states can be looked at with `ip`. */
 export class TestWorld extends World {
-  /** Plugs as {@link World.plug} does; the NIC's own link-local address is usable at once, so that states come to rest. */
-  override plug(lan: string, namespace: string, nic: string, ...addresses: string[]): void {
-    super.plug(lan, namespace, nic, ...addresses);
-    const key = `net/ipv6/conf/${nic}/dad_transmits`;
-    if (this.within(namespace, () => readSysctl(key)) !== undefined) this.sysctl(namespace, key, "0");
-  }
-
   /** What `ip ARGS` prints of a namespace. Throws with its error text. */
   ip(namespace: string, args: string): string {
     const where = namespace === HOST ? [] : ["-n", namespace];
-    return this.run(HOST, ["ip", ...where, ...args.split(" ").filter((a) => a !== "")]);
+    return this.run(["ip", ...where, ...args.split(" ").filter((a) => a !== "")]);
   }
 
   /** What `ip -j -d ARGS` prints, parsed: a list of objects. */
@@ -67,8 +67,16 @@ export class TestWorld extends World {
     return text === "" ? [] : (JSON.parse(text) as Record<string, Json>[]).filter((o) => Object.keys(o).length > 0);
   }
 
-  /** Runs a program in a namespace; its output. Throws with its error text where it fails. */
-  run(namespace: string, argv: readonly string[], env: Record<string, string> = {}, stdin = ""): string {
+  /** Runs a program, on the host where no namespace is named; its output. Throws with its error text where it fails. */
+  run(argv: readonly string[]): string;
+  run(namespace: string, argv: readonly string[], env?: Record<string, string>, stdin?: string): string;
+  run(
+    first: string | readonly string[],
+    second: readonly string[] = [],
+    env: Record<string, string> = {},
+    stdin = "",
+  ): string {
+    const [namespace, argv] = typeof first === "string" ? [first, second] : [HOST, first];
     // by nsenter: this thread must not start processes while it is in another namespace
     const enter = namespace === HOST ? [] : ["nsenter", `--net=${namedNamespacePath(namespace)}`, "--"];
     const r = Bun.spawnSync([...enter, ...argv], { env: environment(env), stdin: Buffer.from(stdin) });

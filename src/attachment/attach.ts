@@ -55,34 +55,34 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   const prepared = prepare(request);
   using places = prepared.places;
   using _lock = lockAttachment(request.key);
-  replaceRemains(request.key, places);
-  const facts = gather(request, prepared, places);
   const ipam = ipamOf(request.config, request.delegate);
+  await replaceRemains(request.key, places, ipam);
+  const facts = gather(request, prepared);
   const intent = intentOf(request, places, facts.parent);
   writeRecord(intent); // from here on a killed process leaves a record from which everything is released
   try {
     const allocation = await ipam.allocate(request.key, request.ips);
-    using _parent = request.config.hostrouteif === undefined ? undefined : lockParent(facts.parent.name);
-    const plan = finish(request, prepared, places, facts, allocation);
-    const record = { ...intent, allocation, plan };
-    writeRecord(record);
-    applyPlan(plan, places);
-    const link = places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
-    return { record, allocation, detail: prepared.detail, link };
-  } catch (thrown) {
-    const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
     try {
-      await ipam.release(request.key);
-      removeRecord(request.key);
-    } catch (e) {
-      const second = asFailure(e, "release the addresses");
-      throw new Failure(failure.reason, `${failure.message}. Then ${second.message}`, {
-        cause: failure,
-        ...(failure.advice === undefined ? {} : { advice: failure.advice }),
-      });
+      using _parent = request.config.hostrouteif === undefined ? undefined : lockParent(facts.parent.name);
+      const plan = finish(request, prepared, facts, allocation);
+      const record = { ...intent, allocation, plan };
+      writeRecord(record);
+      applyPlan(plan, places);
+      const link = places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
+      return { record, allocation, detail: prepared.detail, link };
+    } catch (thrown) {
+      await ipam.release(request.key, addressesOf(allocation));
+      throw thrown;
     }
-    throw failure;
+  } catch (thrown) {
+    removeRecord(request.key);
+    throw asFailure(thrown, `attach ${describeKey(request.key)}`);
   }
+}
+
+/** The addresses of an allocation, without their prefix lengths. */
+export function addressesOf(allocation: Allocation | undefined): string[] {
+  return (allocation?.ips ?? []).map((lease) => lease.address.replace(/\/.*/u, ""));
 }
 
 /**
@@ -90,10 +90,10 @@ export async function attach(request: AttachRequest): Promise<Attached> {
  */
 export async function previewAttach(request: AttachRequest): Promise<{ plan: Plan; allocation: Allocation }> {
   const prepared = prepare(request);
-  using places = prepared.places;
-  const facts = gather(request, prepared, places);
+  using _places = prepared.places;
+  const facts = gather(request, prepared);
   const allocation = await ipamOf(request.config, request.delegate).preview(request.key, request.ips);
-  return { plan: finish(request, prepared, places, facts, allocation), allocation };
+  return { plan: finish(request, prepared, facts, allocation), allocation };
 }
 
 interface Prepared {
@@ -128,7 +128,7 @@ function prepare(request: AttachRequest): Prepared {
 }
 
 /** An earlier attachment of this key: one that is still there is refused, one whose link is gone is cleared away. */
-function replaceRemains(key: Key, places: Places): void {
+async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Promise<void> {
   const former = readRecord(key);
   if (former === undefined) return;
   const nl = former.netnsInode === places.container?.inode ? places.container.netlink : undefined;
@@ -140,6 +140,7 @@ function replaceRemains(key: Key, places: Places): void {
   using old = Places.find(former.netns);
   const [failure] = undoPlan(former.plan, old);
   if (failure !== undefined) throw failure;
+  await ipam.release(key, addressesOf(former.allocation));
 }
 
 interface Facts {
@@ -147,7 +148,7 @@ interface Facts {
   readonly host: ReturnType<typeof gatherHost>;
 }
 
-function gather(request: AttachRequest, { places, detail, parentWhere }: Prepared, _places: Places): Facts {
+function gather(request: AttachRequest, { places, detail, parentWhere }: Prepared): Facts {
   const nl = (places.at(parentWhere) ?? places.host).netlink;
   const parent = findParent(nl, request.config.master);
   if (parent.loopback) {
@@ -174,8 +175,7 @@ function intentOf(request: AttachRequest, places: Places, parent: Link): Attachm
 
 function finish(
   request: AttachRequest,
-  { detail, parentWhere, mac }: Prepared,
-  places: Places,
+  { places, detail, parentWhere, mac }: Prepared,
   { parent, host }: Facts,
   allocation: Allocation,
 ): Plan {

@@ -6,7 +6,7 @@ import { verifyPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { Failure, type FailureOptions } from "../report/failure.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
-import { ipamOf } from "./attach.ts";
+import { addressesOf, ipamOf } from "./attach.ts";
 import { type Kind, type NetworkConfig } from "./config.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
 import { readRecord } from "./record.ts";
@@ -46,8 +46,7 @@ export async function check(request: CheckRequest): Promise<void> {
       advice: "Detach it and attach it again.",
     });
   }
-  const ips = addresses.map((a) => a.replace(/\/.*/u, ""));
-  await ipamOf(request.config, request.delegate).check(request.key, ips);
+  await ipamOf(request.config, request.delegate).check(request.key, addressesOf(record.allocation));
 }
 
 /**

@@ -10,7 +10,7 @@ import { type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Step } from "../plan/step.ts";
 import { asFailure, Failure } from "../report/failure.ts";
-import { ipamOf } from "./attach.ts";
+import { addressesOf, ipamOf } from "./attach.ts";
 import type { NetworkConfig } from "./config.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
 import { type AttachmentRecord, lockAttachment, lockParent, readRecord, removeRecord } from "./record.ts";
@@ -55,7 +55,7 @@ export async function detach(request: DetachRequest): Promise<void> {
   } else {
     using _parent = record.plan.some((s) => s.where === "host") ? lockParent(record.parent) : undefined;
     failures.push(...undoPlan(record.plan, places));
-    await release(record.allocation?.ips.map((lease) => lease.address.replace(/\/.*/u, "")) ?? []);
+    await release(addressesOf(record.allocation));
   }
   if (failures.length > 0) {
     throw new Failure(

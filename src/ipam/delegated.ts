@@ -97,8 +97,12 @@ export class Delegated implements IpamProvider {
   /** Runs the plugin; its standard output. Its own error object becomes a `Failure` (`delegate`) with its code. */
   async #run(verb: Verb, holder?: Holder, stdin = this.#call.stdin): Promise<string> {
     const path = this.#find();
-    // "must receive all the same environment variables that were passed in to the CNI plugin"
-    const env: Record<string, string | undefined> = { ...this.#call.env, CNI_COMMAND: verb };
+    // the protocol's parameters, and PATH for the programs that plugins run; the rest of the environment is not theirs
+    const env: Record<string, string | undefined> = {};
+    for (const [name, value] of Object.entries(this.#call.env)) {
+      if (name.startsWith("CNI_") || name === "PATH") env[name] = value;
+    }
+    env["CNI_COMMAND"] = verb;
     if (holder !== undefined) {
       env["CNI_CONTAINERID"] = holder.containerId;
       env["CNI_IFNAME"] = holder.ifName;
@@ -198,7 +202,12 @@ async function execute(path: string, env: Record<string, string | undefined>, st
   try {
     const child = Bun.spawn([path], { env, stdin: Buffer.from(stdin), stdout: "pipe", stderr: "pipe" });
     const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-    return { stdout, stderr, exitCode: child.exitCode, signal: child.signalCode };
+    return {
+      stdout,
+      stderr,
+      exitCode: child.exitCode,
+      signal: child.signalCode === null ? null : String(child.signalCode),
+    };
   } catch (e) {
     throw new Failure("delegate", `run the IPAM plugin ${path}: ${e instanceof Error ? e.message : String(e)}`, {
       cause: e,
@@ -210,7 +219,7 @@ function failureOf(doing: string, { stdout, stderr, exitCode, signal }: Ended): 
   const error = parse(stdout);
   if (signal === null && isObject(error) && typeof error["code"] === "number" && typeof error["msg"] === "string") {
     const { code, msg, details } = error;
-    return new Failure("delegate", `run the IPAM plugin ${doing}: ${String(msg)}`, {
+    return new Failure("delegate", `run the IPAM plugin ${doing}: ${msg}`, {
       code,
       ...(typeof details === "string" && details !== "" ? { advice: details } : {}),
     });

@@ -74,7 +74,7 @@ function gatewayOf(config: RangeConfig, subnet: Cidr, first: string): string {
   const six = ipFamily(subnet.ip) === 6;
   if (gateway !== undefined && six && ipFamily(gateway) === 6 && isLinkLocal(gateway)) return gateway;
   return refuse(
-    `use ${config.gateway} as gateway: it is not in ${config.subnet}`,
+    `use ${config.gateway} as the gateway of ${config.subnet}: it is not in that subnet`,
     `Choose one in that subnet${six ? " or a link-local one (fe80::/10)" : ""}, or leave it out: then it is ${first}.`,
   );
 }

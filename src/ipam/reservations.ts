@@ -161,14 +161,15 @@ export class Reservations {
     const now = read(path);
     if (now !== undefined && !isBlank(now)) return false;
     const side = `${this.#side()}/${ip}`;
+    const write = (): void => writeFileSync(side, content, { mode: 0o600, flag: "wx" });
     try {
-      writeFileSync(side, content, { mode: 0o600, flag: "wx" });
+      write();
     } catch (e) {
       // EEXIST: what lies here has lost its other name. It is not written to: it may be somebody's who looks at it just now
       if (codeOf(e) === "EEXIST") unlinkSync(side);
       else if (codeOf(e) === "ENOENT") this.#makeSide();
       else throw e;
-      writeFileSync(side, content, { mode: 0o600, flag: "wx" });
+      write();
     }
     if (now !== undefined) unlinkSync(path);
     try {

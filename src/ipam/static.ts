@@ -19,7 +19,7 @@ export interface StaticConfig {
 interface Sources {
   /** CNI_ARGS, `IP`: added to the configuration's. */
   readonly environment: readonly string[];
-  /** CNI_ARGS, `GATEWAY`: each for the addresses whose subnet it lies in. */
+  /** CNI_ARGS, `GATEWAY`: each for those of these addresses whose subnet it lies in. */
   readonly gateways: readonly string[];
   /** `args.cni.ips`: instead of those. */
   readonly args: readonly string[];
@@ -93,14 +93,17 @@ export class Static implements IpamProvider {
     const known = new Set([...environment, ...args, ...runtime]);
     const others = ips.filter((text) => !known.has(text.trim()));
     if (others.length > 0) return others.map((text) => this.#asked(text));
-    const exact = (text: string): Lease => leaseOf(cidrText(text), undefined, "request");
-    if (runtime.length > 0) return runtime.map(exact);
-    if (args.length > 0) return args.map(exact);
-    return [...this.#configured, ...environment.map(exact)].map((lease) => {
+    const routers = gateways.map((text) => gatewayOf(text, "request"));
+    const added = environment.map((text) => {
+      const lease = exact(text);
       const cidr = parseCidr(lease.address);
-      const gateway = gateways.findLast((text) => cidr !== undefined && contains(cidr, gatewayOf(text, "request")));
-      return gateway === undefined ? lease : leaseOf(lease.address, gateway, "request");
+      const via = routers.findLast((gateway) => cidr !== undefined && contains(cidr, gateway));
+      return via === undefined ? lease : { ...lease, gateway: via };
     });
+    // what is replaced is read all the same: a request that is no address is a mistake wherever it stands
+    const [inArgs, inRuntime] = [args.map(exact), runtime.map(exact)];
+    if (inRuntime.length > 0) return inRuntime;
+    return inArgs.length > 0 ? inArgs : [...this.#configured, ...added];
   }
 
   #asked(text: string): Lease {
@@ -139,6 +142,10 @@ export class Static implements IpamProvider {
   async status(): Promise<void> {
     // an address that somebody else uses cannot be known here
   }
+}
+
+function exact(text: string): Lease {
+  return { address: cidrText(text) };
 }
 
 /** An address that was asked for, canonical. Throws `Failure` (`request`) where it has no prefix length. */

@@ -1,8 +1,8 @@
 // IP addresses of links over rtnetlink: RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR (include/uapi/linux/if_addr.h).
 import { type Cidr, formatCidr } from "../address/cidr.ts";
-import { type Family, ipFamily, ipFromBytes, ipToBytes } from "../address/ip.ts";
+import { type Family, ipFamily, ipToBytes } from "../address/ip.ts";
 import { Attributes, Writer } from "./attributes.ts";
-import { addressFamily, familyOf } from "./families.ts";
+import { addressFamily, familyOf, readIp } from "./families.ts";
 import { type Netlink, NLM_F_CREATE, NLM_F_EXCL, type Request } from "./netlink.ts";
 import { RTPROT_BERTH } from "./protocol.ts";
 
@@ -91,13 +91,13 @@ export function parseAddress(payload: Uint8Array): Address | undefined {
   const family = familyOf(payload[0] ?? 0);
   const a = new Attributes(payload, IFADDRMSG);
   // IPv4 has the peer in IFA_ADDRESS; IPv6 has IFA_LOCAL only where there is a peer
-  const ip = a.bytes(IFA_LOCAL) ?? a.bytes(IFA_ADDRESS);
+  const ip = readIp(a.bytes(IFA_LOCAL) ?? a.bytes(IFA_ADDRESS));
   if (family === undefined || ip === undefined) return undefined;
   const v = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const flags = a.u32(IFA_FLAGS) ?? payload[2] ?? 0;
   return {
     linkIndex: v.getUint32(4, true),
-    cidr: { ip: ipFromBytes(ip), prefix: payload[1] ?? 0 },
+    cidr: { ip, prefix: payload[1] ?? 0 },
     family,
     scope: payload[3] ?? 0,
     tentative: (flags & IFA_F_TENTATIVE) !== 0,

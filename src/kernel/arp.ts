@@ -10,15 +10,13 @@ const AF_PACKET = 17;
 const SOCK_DGRAM = 2;
 const ETH_P_ARP = 0x0806;
 const REQUEST = 1;
+const header = [0, 1, 8, 0, 6, 4];
 const broadcast = new Uint8Array(6).fill(0xff);
 
 function packet(operation: number, senderMac: Uint8Array, senderIp: Uint8Array, targetIp: Uint8Array): Uint8Array {
   const p = new Uint8Array(28);
   const v = new DataView(p.buffer);
-  v.setUint16(0, 1); // Ethernet
-  v.setUint16(2, 0x0800); // IPv4
-  p[4] = 6;
-  p[5] = 4;
+  p.set(header);
   v.setUint16(6, operation);
   p.set(senderMac, 8);
   p.set(senderIp, 14);
@@ -39,7 +37,7 @@ function withSocket<T>(namespace: Namespace | undefined, link: Link, timeoutMs: 
 /**
  * Asks a link's LAN who has an IPv4 address, claiming none (an ARP probe, RFC 5227 section 2.1.1).
  * @param link the link to ask on, as its own namespace has it
- * @returns the holder's MAC; undefined where nobody answered within `timeoutMs`. Throws `SysError`.
+ * @returns the holder's MAC; undefined where no other machine answered within `timeoutMs` (milliseconds). Throws `SysError`.
  */
 export function probeIpv4(
   namespace: Namespace | undefined,
@@ -52,7 +50,9 @@ export function probeIpv4(
   return withSocket(namespace, link, timeoutMs, (fd) => {
     send(fd, packet(REQUEST, own, new Uint8Array(4), target), linkAddress(link.index, ETH_P_ARP, broadcast));
     return receiveUntil(fd, performance.now() + timeoutMs, (answer) => {
-      if (answer.length < 28 || ipFromBytes(answer.slice(14, 18)) !== ip) return undefined;
+      // Ethernet and IPv4 (RFC 826), whether request or reply: either way the sender says that the address is its own
+      if (answer.length < 28 || header.some((byte, i) => answer[i] !== byte)) return undefined;
+      if (ipFromBytes(answer.slice(14, 18)) !== ip) return undefined;
       const mac = macFromBytes(answer.slice(8, 14));
       return mac === link.mac ? undefined : mac;
     });

@@ -51,8 +51,9 @@ export class Writer {
     return this;
   }
 
-  /** Appends an attribute, padded to four bytes; its payload is at most 65,531 bytes. */
+  /** Appends an attribute, padded to four bytes. Throws `RangeError` for a payload of more than 65,531 bytes. */
   attribute(type: number, payload: Uint8Array): this {
+    checkLength(4 + payload.length);
     this.u16(4 + payload.length)
       .u16(type)
       .raw(payload);
@@ -85,11 +86,12 @@ export class Writer {
     return this.attribute(type, encoder.encode(`${value}\0`));
   }
 
-  /** Appends an attribute that holds the attributes `fill` writes. */
+  /** Appends an attribute that holds the attributes `fill` writes. Throws `RangeError` where they exceed 65,531 bytes. */
   nest(type: number, fill: (w: Writer) => void): this {
     const start = this.#length;
     this.u16(0).u16(type | NLA_F_NESTED);
     fill(this);
+    checkLength(this.#length - start);
     this.#view.setUint16(start, this.#length - start, true);
     return this;
   }
@@ -148,6 +150,11 @@ export class Attributes {
   nested(type: number): Attributes {
     return new Attributes(this.#byType.get(type) ?? new Uint8Array(0));
   }
+}
+
+/** nla_len has 16 bits: what is longer would be read by the kernel as something shorter, and the rest as other attributes. */
+function checkLength(length: number): void {
+  if (length > 0xffff) throw new RangeError(`a netlink attribute of ${length} bytes: 65535 is the most`);
 }
 
 function view(b: Uint8Array): DataView {

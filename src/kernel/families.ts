@@ -1,4 +1,4 @@
-import type { Family } from "../address/ip.ts";
+import { type Family, ipFromBytes } from "../address/ip.ts";
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
@@ -11,4 +11,9 @@ export function addressFamily(family: Family): number {
 /** The address family of the kernel's number; undefined for any but IPv4 and IPv6. */
 export function familyOf(value: number): Family | undefined {
   return value === AF_INET ? 4 : value === AF_INET6 ? 6 : undefined;
+}
+
+/** The canonical address in an attribute; undefined where it is absent or has neither family's length. */
+export function readIp(bytes: Uint8Array | undefined): string | undefined {
+  return bytes?.length === 4 || bytes?.length === 16 ? ipFromBytes(bytes) : undefined;
 }

@@ -10,8 +10,11 @@ const IPPROTO_ICMP = 1;
 const IPPROTO_ICMPV6 = 58;
 const IPPROTO_IP = 0;
 const IPPROTO_IPV6 = 41;
+// include/uapi/linux/in.h, in6.h
 const IP_MTU_DISCOVER = 10;
+const IP_RECVERR = 11;
 const IPV6_MTU_DISCOVER = 23;
+const IPV6_RECVERR = 25;
 const PMTUDISC_PROBE = 3;
 
 /** How to ask. */
@@ -20,6 +23,7 @@ export interface PingOptions {
   readonly source?: string;
   /** Send by this link only. */
   readonly linkName?: string;
+  /** How long to wait for the reply, milliseconds; absent: 1000. */
   readonly timeoutMs?: number;
   /** Payload, bytes. */
   readonly size?: number;
@@ -45,26 +49,31 @@ export function ping(namespace: Namespace | undefined, destination: string, opti
   try {
     fd = openIn(namespace, socketFamily(destination), SOCK_RAW, six ? IPPROTO_ICMPV6 : IPPROTO_ICMP, timeoutMs);
     if (options.linkName !== undefined) bindToLink(fd, options.linkName);
+    // a raw socket hears of ICMP errors (a router's "unreachable", "too big") only where it asks to
+    if (six) setSocketInt(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+    else setSocketInt(fd, IPPROTO_IP, IP_RECVERR, 1);
     if (options.dontFragment === true) {
       if (six) setSocketInt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE);
       else setSocketInt(fd, IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE);
     }
     if (options.source !== undefined) bind(fd, socketAddress(options.source, 0));
     sequence = (sequence + 1) & 0xffff;
-    const id = process.pid & 0xffff;
+    const id = Math.floor(Math.random() * 0x10000); // not the pid: every container has a process 1
     const request = echo(six, id, sequence, options.size ?? 56);
     const start = performance.now();
     send(fd, request, socketAddress(destination, 0));
-    const expected = sequence;
     const from = ipToBytes(destination);
-    const reply = receiveUntil(fd, start + timeoutMs, (packet) => {
+    const replied = (packet: Uint8Array): true | undefined => {
       // a raw IPv4 socket delivers the IP header too, a raw IPv6 socket does not
       const header = six ? 0 : ((packet[0] ?? 0) & 0xf) * 4;
-      const v = new DataView(packet.buffer, packet.byteOffset, packet.length);
-      if (packet.length < header + 8 || packet[header] !== (six ? 129 : 0)) return undefined;
+      if (packet[header] !== (six ? 129 : 0)) return undefined;
       if (!six && !from.every((byte, i) => packet[12 + i] === byte)) return undefined;
-      return v.getUint16(header + 4) === id && v.getUint16(header + 6) === expected ? true : undefined;
-    });
+      return isEchoOf(request, packet.subarray(header)) ? true : undefined;
+    };
+    // an error quotes at least 8 bytes of what was sent: enough for identifier and sequence number
+    const quotes = (quoted: Uint8Array): boolean =>
+      quoted.length === 0 || request.subarray(4, 8).every((byte, i) => quoted[4 + i] === byte);
+    const reply = receiveUntil(fd, start + timeoutMs, replied, quotes);
     if (reply === undefined) return { ok: false, why: `no reply within ${timeoutMs} ms` };
     return { ok: true, milliseconds: performance.now() - start };
   } catch (e) {
@@ -73,6 +82,11 @@ export function ping(namespace: Namespace | undefined, destination: string, opti
   } finally {
     if (fd !== undefined) close(fd);
   }
+}
+
+/** Whether a reply carries the request's identifier, sequence number and data, all of them (RFC 792, RFC 4443 section 4.2). */
+function isEchoOf(request: Uint8Array, reply: Uint8Array): boolean {
+  return reply.length === request.length && request.subarray(4).every((byte, i) => reply[4 + i] === byte);
 }
 
 function echo(six: boolean, id: number, number: number, size: number): Uint8Array {

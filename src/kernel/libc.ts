@@ -119,8 +119,9 @@ const SO_SNDTIMEO = 21;
 
 /** Bounds every receive, send, connect and accept on the socket: `milliseconds` later it fails with EAGAIN (connect: EINPROGRESS). */
 export function setSocketTimeout(fd: number, milliseconds: number): void {
+  const microseconds = Math.ceil(milliseconds * 1000); // rounded up: zero would mean no limit
   const value = new Uint8Array(
-    new BigInt64Array([BigInt(Math.floor(milliseconds / 1000)), BigInt((milliseconds % 1000) * 1000)]).buffer,
+    new BigInt64Array([BigInt(Math.floor(microseconds / 1e6)), BigInt(microseconds % 1e6)]).buffer,
   );
   setSocketOption(fd, SOL_SOCKET, SO_RCVTIMEO, value);
   setSocketOption(fd, SOL_SOCKET, SO_SNDTIMEO, value);

@@ -73,7 +73,7 @@ export function openNamespace(path: string): Namespace {
 export function findNamespace(path: string): Namespace | undefined {
   let fd;
   try {
-    fd = openSync(path, constants.O_RDONLY);
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK); // without it a FIFO waits for a writer
   } catch (e) {
     const code = e instanceof Error && "code" in e ? e.code : undefined;
     if (code === "ENOENT" || code === "ENOTDIR" || code === "ENXIO") return undefined;

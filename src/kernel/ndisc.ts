@@ -1,4 +1,4 @@
-// Neighbour discovery on raw ICMPv6 sockets: RFC 4861, duplicate address detection by RFC 4862.
+// Neighbour discovery on packet sockets: RFC 4861, duplicate address detection by RFC 4862.
 import { ipFromBytes, ipToBytes } from "../address/ip.ts";
 import { macFromBytes, macToBytes } from "../address/mac.ts";
 import { bind, close, send } from "./libc.ts";
@@ -55,7 +55,7 @@ function withSocket<T>(namespace: Namespace | undefined, link: Link, timeoutMs: 
 /**
  * Asks a link's LAN who has an IPv6 address, claiming none: a solicitation from :: as duplicate address detection sends it
  * (RFC 4862, 5.4.2).
- * @returns the holder's MAC; undefined where nobody answered within `timeoutMs`. Throws `SysError`.
+ * @returns the holder's MAC; undefined where no other machine answered within `timeoutMs` (milliseconds). Throws `SysError`.
  */
 export function probeIpv6(
   namespace: Namespace | undefined,
@@ -72,7 +72,8 @@ export function probeIpv6(
     const to = linkAddress(link.index, ETH_P_IPV6, multicastMac(group));
     send(fd, packet(new Uint8Array(16), group, message), to);
     return receiveUntil(fd, performance.now() + timeoutMs, (p) => {
-      if (p[6] !== IPPROTO_ICMPV6 || p[40] !== ADVERTISEMENT || p.length < 64) return undefined;
+      // a hop limit below 255 has crossed a router: forged (RFC 4861, 7.1.2)
+      if (p[6] !== IPPROTO_ICMPV6 || p[7] !== 255 || p[40] !== ADVERTISEMENT || p.length < 64) return undefined;
       if (ipFromBytes(p.slice(48, 64)) !== ip) return undefined;
       for (let at = 64; at + 8 <= p.length; at += (p[at + 1] || 1) * 8) {
         if (p[at] !== OPTION_TARGET_MAC) continue;

@@ -1,8 +1,8 @@
 // Neighbour (ARP and NDISC) entries over rtnetlink: RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH (include/uapi/linux/neighbour.h).
-import { ipFamily, ipFromBytes, ipToBytes } from "../address/ip.ts";
+import { ipFamily, ipToBytes } from "../address/ip.ts";
 import { macFromBytes, macToBytes } from "../address/mac.ts";
 import { Attributes, Writer } from "./attributes.ts";
-import { addressFamily, familyOf } from "./families.ts";
+import { addressFamily, familyOf, readIp } from "./families.ts";
 import { type Netlink, NLM_F_CREATE, NLM_F_REPLACE, type Request } from "./netlink.ts";
 import { RTPROT_BERTH } from "./protocol.ts";
 
@@ -76,12 +76,12 @@ export function parseNeighbour(payload: Uint8Array): Neighbour | undefined {
   if (familyOf(payload[0] ?? 0) === undefined || payload.length < NDMSG) return undefined;
   const v = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const a = new Attributes(payload, NDMSG);
-  const ip = a.bytes(NDA_DST);
+  const ip = readIp(a.bytes(NDA_DST));
   const mac = a.bytes(NDA_LLADDR);
   if (ip === undefined) return undefined;
   return {
     linkIndex: v.getInt32(4, true),
-    ip: ipFromBytes(ip),
+    ip,
     mac: mac?.length === 6 ? macFromBytes(mac) : undefined,
     permanent: (v.getUint16(8, true) & NUD_PERMANENT) !== 0,
     protocol: a.u8(NDA_PROTOCOL) ?? 0,

@@ -26,6 +26,9 @@ export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLM_F_APPEND = 0x800;
 
+const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
+const MSG_DONTWAIT = 0x40;
 const HEADER = 16;
 const RECEIVE_TIMEOUT_MS = 5000;
 const DUMP_ATTEMPTS = 20;
@@ -113,18 +116,22 @@ export class Netlink implements Disposable {
   readonly #fd: number;
   #sequence = 0;
 
-  /** Throws `SysError`. */
-  constructor() {
+  /**
+   * Throws `SysError`.
+   * @param receiveBuffer bytes, of which the kernel takes its own minimum or twice as many; absent: the system's default
+   */
+  constructor(receiveBuffer?: number) {
     this.#fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
     setSocketTimeout(this.#fd, RECEIVE_TIMEOUT_MS);
+    if (receiveBuffer !== undefined) setSocketInt(this.#fd, SOL_SOCKET, SO_RCVBUF, receiveBuffer);
     setSocketInt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
     setSocketInt(this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
     setSocketInt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
   }
 
-  #receive(what: string): Message[] {
+  #receive(what: string, flags = 0): Message[] {
     try {
-      const n = receive(this.#fd, buffer);
+      const n = receive(this.#fd, buffer, flags);
       return decodeMessages(buffer.subarray(0, n));
     } catch (e) {
       throw e instanceof SysError ? new SysError(`${what}: ${e.call}`, e.errno) : e;
@@ -139,7 +146,8 @@ export class Netlink implements Disposable {
 
   /**
    * Sends requests in one go; the kernel carries out all of them in order, those after a failed one too.
-   * @returns for each request its error, or undefined where it was carried out
+   * @returns for each request its error, or undefined where it was carried out. One whose answer was lost (ENOBUFS) or
+   * never came (EAGAIN) counts as failed, though it may have been carried out.
    */
   batch(requests: readonly Request[]): (SysError | undefined)[] {
     const errors: (SysError | undefined)[] = [];
@@ -151,23 +159,29 @@ export class Netlink implements Disposable {
     const first = this.#sequence + 1;
     const parts = requests.map((r) => encodeMessage(r, NLM_F_REQUEST | NLM_F_ACK, ++this.#sequence));
     const errors: (SysError | undefined)[] = requests.map(() => undefined);
+    const answered = new Set<number>();
+    let lost: number | undefined;
     const what = requests[0]?.what ?? "";
     send(this.#fd, concatenate(parts));
-    for (let open = requests.length; open > 0;) {
+    while (answered.size < requests.length) {
       let messages;
       try {
-        messages = this.#receive(what);
+        messages = this.#receive(what, lost === undefined ? 0 : MSG_DONTWAIT);
       } catch (e) {
-        // a lost or missing answer: whether these requests were carried out is unknown, so each counts as failed
-        if (e instanceof SysError)
-          return errors.map((known, i) => known ?? new SysError(requests[i]?.what ?? what, e.errno));
-        throw e;
+        if (!(e instanceof SysError)) throw e;
+        // rtnetlink answers within send: after an overrun what is not in the queue by now never comes
+        if (e.errno === Errno.ENOBUFS) {
+          lost = e.errno;
+          continue;
+        }
+        const errno = lost ?? e.errno;
+        return errors.map((error, i) => (answered.has(i) ? error : new SysError(requests[i]?.what ?? what, errno)));
       }
       for (const m of messages) {
         const i = m.sequence - first;
         if (m.type !== NLMSG_ERROR || i < 0 || i >= requests.length) continue;
         errors[i] = messageError(m, requests[i]?.what ?? what);
-        open--;
+        answered.add(i);
       }
     }
     return errors;

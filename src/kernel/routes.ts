@@ -1,8 +1,8 @@
 // Routes over rtnetlink: RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE (include/uapi/linux/rtnetlink.h).
 import { type Cidr, formatCidr, hostCidr } from "../address/cidr.ts";
-import { type Family, ipFamily, ipFromBytes, ipToBytes } from "../address/ip.ts";
+import { type Family, ipFamily, ipToBytes } from "../address/ip.ts";
 import { Attributes, Writer } from "./attributes.ts";
-import { addressFamily, familyOf } from "./families.ts";
+import { addressFamily, familyOf, readIp } from "./families.ts";
 import { Errno, SysError } from "./errno.ts";
 import { type Netlink, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Request } from "./netlink.ts";
 import { RTPROT_BERTH } from "./protocol.ts";
@@ -192,22 +192,22 @@ export function parseRoute(payload: Uint8Array): InstalledRoute | undefined {
   const family = familyOf(payload[0] ?? 0);
   if (family === undefined || payload.length < RTMSG) return undefined;
   const a = new Attributes(payload, RTMSG);
-  const dst = a.bytes(RTA_DST);
-  const gateway = a.bytes(RTA_GATEWAY);
-  const source = a.bytes(RTA_PREFSRC);
+  const dst = readIp(a.bytes(RTA_DST));
+  const gateway = readIp(a.bytes(RTA_GATEWAY));
+  const source = readIp(a.bytes(RTA_PREFSRC));
   const metrics = a.nested(RTA_METRICS);
   const [mtu, advmss] = [metrics.u32(RTAX_MTU), metrics.u32(RTAX_ADVMSS)];
   const flags = new DataView(payload.buffer, payload.byteOffset).getUint32(8, true);
   return {
-    dst: { ip: dst === undefined ? (family === 4 ? "0.0.0.0" : "::") : ipFromBytes(dst), prefix: payload[1] ?? 0 },
+    dst: { ip: dst ?? (family === 4 ? "0.0.0.0" : "::"), prefix: payload[1] ?? 0 },
     linkIndex: a.u32(RTA_OIF),
     table: a.u32(RTA_TABLE) ?? payload[4] ?? 0,
     metric: a.u32(RTA_PRIORITY) ?? 0,
     protocol: payload[5] ?? 0,
     scope: payload[6] ?? 0,
     type: payload[7] ?? 0,
-    ...(gateway === undefined ? {} : { gateway: ipFromBytes(gateway) }),
-    ...(source === undefined ? {} : { source: ipFromBytes(source) }),
+    ...(gateway === undefined ? {} : { gateway }),
+    ...(source === undefined ? {} : { source }),
     ...(mtu === undefined ? {} : { mtu }),
     ...(advmss === undefined ? {} : { advmss }),
     ...((flags & RTNH_F_ONLINK) === 0 ? {} : { onlink: true }),

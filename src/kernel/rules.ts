@@ -1,8 +1,8 @@
 // Policy routing rules over rtnetlink: RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE (include/uapi/linux/fib_rules.h).
 import type { Cidr } from "../address/cidr.ts";
-import { type Family, ipFromBytes, ipToBytes } from "../address/ip.ts";
+import { type Family, ipToBytes } from "../address/ip.ts";
 import { Attributes, Writer } from "./attributes.ts";
-import { addressFamily, familyOf } from "./families.ts";
+import { addressFamily, familyOf, readIp } from "./families.ts";
 import { type Netlink, NLM_F_CREATE, NLM_F_EXCL, type Request } from "./netlink.ts";
 import { RTPROT_BERTH } from "./protocol.ts";
 
@@ -86,13 +86,13 @@ export function parseRule(payload: Uint8Array): InstalledRule | undefined {
   const family = familyOf(payload[0] ?? 0);
   if (family === undefined || payload.length < FIB_RULE_HDR || payload[7] !== FR_ACT_TO_TBL) return undefined;
   const a = new Attributes(payload, FIB_RULE_HDR);
-  const [to, from] = [a.bytes(FRA_DST), a.bytes(FRA_SRC)];
+  const [to, from] = [readIp(a.bytes(FRA_DST)), readIp(a.bytes(FRA_SRC))];
   return {
     family,
     priority: a.u32(FRA_PRIORITY) ?? 0,
     table: a.u32(FRA_TABLE) ?? payload[4] ?? 0,
     protocol: a.u8(FRA_PROTOCOL) ?? 0,
-    ...(to === undefined ? {} : { to: { ip: ipFromBytes(to), prefix: payload[1] ?? 0 } }),
-    ...(from === undefined ? {} : { from: { ip: ipFromBytes(from), prefix: payload[2] ?? 0 } }),
+    ...(to === undefined ? {} : { to: { ip: to, prefix: payload[1] ?? 0 } }),
+    ...(from === undefined ? {} : { from: { ip: from, prefix: payload[2] ?? 0 } }),
   };
 }

@@ -1,6 +1,6 @@
 // Socket addresses and the opening of sockets in a namespace.
 import { type Family, ipFamily, ipFromBytes, ipToBytes } from "../address/ip.ts";
-import { SysError } from "./errno.ts";
+import { Errno, SysError } from "./errno.ts";
 import { AF_INET, AF_INET6, familyOf } from "./families.ts";
 import { close, receive, setSocketOption, setSocketTimeout, socket } from "./libc.ts";
 import type { Namespace } from "./namespaces.ts";
@@ -8,6 +8,7 @@ import type { Namespace } from "./namespaces.ts";
 const AF_PACKET = 17;
 const SOL_SOCKET = 1;
 const SO_BINDTODEVICE = 25;
+const MSG_ERRQUEUE = 0x2000; // include/linux/socket.h
 
 /** struct sockaddr_in or sockaddr_in6; `scope` is the link's index for a link-local IPv6 address. */
 export function socketAddress(ip: string, port: number, scope = 0): Uint8Array {
@@ -73,11 +74,14 @@ export function bindToLink(fd: number, linkName: string): void {
 /**
  * Receives until `wanted` makes something of a packet or the deadline passes; others' packets are skipped.
  * @param deadline in `performance.now()` milliseconds
+ * @param ours for a socket with IP_RECVERR: whether an error concerns a packet that this socket sent, given that packet
+ * as the error quotes it. Other senders' errors are skipped. Throws `SysError` for one of ours.
  */
 export function receiveUntil<T>(
   fd: number,
   deadline: number,
   wanted: (packet: Uint8Array) => T | undefined,
+  ours?: (quoted: Uint8Array) => boolean,
 ): T | undefined {
   const buffer = new Uint8Array(65536);
   for (;;) {
@@ -88,11 +92,22 @@ export function receiveUntil<T>(
     try {
       n = receive(fd, buffer);
     } catch (e) {
-      if (e instanceof SysError && e.errno === 11) continue; // the deadline decides
-      throw e;
+      if (!(e instanceof SysError)) throw e;
+      if (e.errno === Errno.EAGAIN) continue; // the deadline decides
+      if (ours === undefined || ours(quotedPacket(fd, buffer))) throw e;
+      continue;
     }
     const found = wanted(buffer.subarray(0, n));
     if (found !== undefined) return found;
+  }
+}
+
+/** What the kernel has in a socket's error queue: the packet that an ICMP error is about (ip(7), IP_RECVERR). */
+function quotedPacket(fd: number, buffer: Uint8Array): Uint8Array {
+  try {
+    return buffer.subarray(0, receive(fd, buffer, MSG_ERRQUEUE));
+  } catch {
+    return buffer.subarray(0, 0); // nothing queued: an error of the link, not of a packet
   }
 }
 

@@ -146,7 +146,7 @@ export class World implements Disposable {
       }
     };
     for (const link of this.#links.toReversed()) attempt(() => this.deleteLink(HOST, link));
-    for (const name of [...this.#namespaces.keys()]) attempt(() => this.removeNamespace(name));
+    for (const name of this.#namespaces.keys()) attempt(() => this.removeNamespace(name));
     for (const socket of this.#sockets.values()) attempt(() => socket[Symbol.dispose]());
     this.#links.length = 0;
     this.#sockets.clear();

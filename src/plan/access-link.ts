@@ -36,7 +36,9 @@ export const accessLink: StepType<AccessLinkStep> = {
       });
     }
     if (present === undefined) create(step, pipeline);
-    pipeline.send("host", changeLink(step.name, { ...quiet, up: true, alias: aliasOf(step) }));
+    // in one message the kernel would set it up first, and give it a link-local address
+    pipeline.send("host", changeLink(step.name, quiet));
+    pipeline.send("host", changeLink(step.name, { up: true, alias: aliasOf(step) }));
   },
 
   undo(step, pipeline) {

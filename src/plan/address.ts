@@ -1,6 +1,7 @@
 import { formatCidr } from "../address/cidr.ts";
 import { deleteAddress, listAddresses, newAddress } from "../kernel/addresses.ts";
 import { Errno } from "../kernel/errno.ts";
+import { RTPROT_BERTH } from "../kernel/protocol.ts";
 import { findLink } from "../kernel/links.ts";
 import { refused, tolerating } from "./pipeline.ts";
 import { quote } from "./shell.ts";
@@ -47,7 +48,8 @@ export const address: StepType<AddressStep> = {
   explain(step, shell) {
     const dad = step.dad === undefined || step.dad === "link" ? "" : step.dad === "off" ? " nodad" : " optimistic";
     const brd = !step.address.ip.includes(":") && step.address.prefix < 31 ? " brd +" : "";
-    return [`${shell.ip(step.where)} address add ${formatCidr(step.address)}${brd} dev ${quote(step.link)}${dad}`];
+    const command = `${shell.ip(step.where)} address add ${formatCidr(step.address)}${brd} dev ${quote(step.link)}${dad}`;
+    return [`${command} # and proto ${RTPROT_BERTH}, which ip knows from 6.4 on`];
   },
 
   explainUndo(step, shell) {

@@ -7,13 +7,14 @@ export function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/u.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }
 
-/** Commands for a container's namespace: by name where `ip netns` knows it, else by its path. */
+/** Commands for a container's namespace: by name where `ip netns` knows it, else by its path, entered with nsenter. */
 export function shellFor(netns: string): Shell {
-  const name = netns.startsWith(NAMED) ? netns.slice(NAMED.length) : netns;
-  const target = quote(name);
+  const name = netns.startsWith(NAMED) ? netns.slice(NAMED.length) : undefined;
+  const enter = `nsenter --net=${quote(netns)} `;
+  const inside = name === undefined ? `${enter}ip` : `ip -n ${quote(name)}`;
   return {
-    netns: target,
-    ip: (where) => (where === "host" ? "ip" : `ip -n ${target}`),
-    within: (where) => (where === "host" ? "" : `nsenter --net=${quote(netns)} `),
+    netns: quote(name ?? netns),
+    ip: (where) => (where === "host" ? "ip" : inside),
+    within: (where) => (where === "host" ? "" : enter),
   };
 }
