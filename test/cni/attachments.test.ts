@@ -20,7 +20,8 @@ beforeAll(() => {
   w.plug("office", "", "eth0", "192.168.10.22/24", "fd10::22/64");
   w.plug("tasks", "", "eth1");
   w.plug("tasks", "peer", "eth0", "192.168.122.22/24", "fd22::22/64");
-  for (const name of ["macvtap1", "macvtap2", "macvtap3"]) w.subInterface("eth1", name, { kind: "macvtap", mode: "bridge" });
+  for (const name of ["macvtap1", "macvtap2", "macvtap3"])
+    w.subInterface("eth1", name, { kind: "macvtap", mode: "bridge" });
 });
 beforeEach(() => {
   for (const state of ["/var/lib/cni", "/run/berth"]) rmSync(state, { recursive: true, force: true });
@@ -35,7 +36,9 @@ afterAll(() => w[Symbol.dispose]());
 
 function reserved(): string[] {
   if (!existsSync(RESERVATIONS)) return [];
-  return readdirSync(RESERVATIONS).flatMap((n) => readdirSync(`${RESERVATIONS}/${n}`).filter((f) => /^[\da-f]+[.:][\da-f.:]+$/u.test(f)));
+  return readdirSync(RESERVATIONS).flatMap((n) =>
+    readdirSync(`${RESERVATIONS}/${n}`).filter((f) => /^[\da-f]+[.:][\da-f.:]+$/u.test(f)),
+  );
 }
 
 function records(): string[] {
@@ -56,7 +59,10 @@ function network(more: Record<string, unknown> = {}): Record<string, unknown> {
     master: "eth1",
     ipam: {
       type: "host-local",
-      ranges: [[{ subnet: "192.168.122.0/24", rangeStart: "192.168.122.171", rangeEnd: "192.168.122.179" }], [{ subnet: "fd22::/64" }]],
+      ranges: [
+        [{ subnet: "192.168.122.0/24", rangeStart: "192.168.122.171", rangeEnd: "192.168.122.179" }],
+        [{ subnet: "fd22::/64" }],
+      ],
       routes: [{ dst: "0.0.0.0/0" }, { dst: "::/0" }],
     },
     ...more,
@@ -69,7 +75,11 @@ describe("the configuration that people have, to the character", () => {
   test("ADD, CHECK, DEL; host and task talk both ways, a neighbour reaches the task, two other macvtaps stay", async () => {
     const added = await call("ADD", CONFIGURATION, {}, "macvtap");
     expect(added.exitCode).toBe(0);
-    expect(added.json).toMatchObject({ cniVersion: "0.1.0", ip4: { ip: `${task4}/24` }, dns: { nameservers: ["192.168.10.10"] } });
+    expect(added.json).toMatchObject({
+      cniVersion: "0.1.0",
+      ip4: { ip: `${task4}/24` },
+      dns: { nameservers: ["192.168.10.10"] },
+    });
     const c = w.at("c");
     expect(ping(undefined, task4)).toMatchObject({ ok: true });
     expect(ping(c, "192.168.10.22")).toMatchObject({ ok: true });
@@ -101,7 +111,10 @@ describe("host access", () => {
         try {
           expect((await call("ADD", config)).exitCode).toBe(0);
           const c = w.at("c");
-          for (const [task, host] of [["192.168.122.171", "192.168.10.22"], ["fd22::2", "fd10::22"]] as const) {
+          for (const [task, host] of [
+            ["192.168.122.171", "192.168.10.22"],
+            ["fd22::2", "fd10::22"],
+          ] as const) {
             expect(ping(undefined, task)).toMatchObject({ ok: true });
             expect(ping(c, host)).toMatchObject({ ok: true });
             expect(exchange(undefined, c, task, 80)).toMatchObject({ ok: true, peer: host });
@@ -109,7 +122,9 @@ describe("host access", () => {
           }
           expect((await call("CHECK", config)).text).toBe("");
           if (hostrouteif === "auto") {
-            expect(w.ipJson("", "link show dev berth-eth1")).toMatchObject([{ linkinfo: { info_kind: "macvlan", info_data: { mode: "bridge" } } }]);
+            expect(w.ipJson("", "link show dev berth-eth1")).toMatchObject([
+              { linkinfo: { info_kind: "macvlan", info_data: { mode: "bridge" } } },
+            ]);
             expect(w.ipJson("", "address show dev berth-eth1").flatMap((l) => l["addr_info"])).toEqual([]);
           }
           expect((await call("DEL", config)).exitCode).toBe(0);
@@ -143,7 +158,10 @@ describe("host access", () => {
     expect(w.ipJson("c", "-4 route show proto 98").map((r) => r["dst"])).toContain("192.168.10.22");
     await call("DEL", config);
     const wrong = await call("ADD", network({ hostrouteif: "auto", hostrouteip: ["10.0.0.1"] }));
-    expect(wrong.json).toMatchObject({ code: 7, msg: expect.stringContaining("use 10.0.0.1 as hostrouteip: the host has no such address") });
+    expect(wrong.json).toMatchObject({
+      code: 7,
+      msg: expect.stringContaining("use 10.0.0.1 as hostrouteip: the host has no such address"),
+    });
     nothingIsLeft();
   });
 
@@ -152,7 +170,11 @@ describe("host access", () => {
     ["mode private", { mode: "private", hostrouteif: "macvtap1" }, "use hostrouteif with mode private"],
     ["a link that is not there", { hostrouteif: "nothing" }, "use nothing as the access link: there is no such link"],
     ["a NIC", { hostrouteif: "eth0" }, "use eth0 as the access link: it is a veth"],
-    ["a link of another parent", { hostrouteif: "elsewhere" }, "use elsewhere as the access link: its parent is eth0, the attachment's is eth1"],
+    [
+      "a link of another parent",
+      { hostrouteif: "elsewhere" },
+      "use elsewhere as the access link: its parent is eth0, the attachment's is eth1",
+    ],
     ["a link of another mode", { hostrouteif: "vepa1" }, "its mode is vepa, and must be bridge"],
     ["kind vlan", { type: "vlan", vlanId: 5, hostrouteif: "auto" }, "use hostrouteif with kind vlan"],
     ["linkInContainer", { linkInContainer: true, hostrouteif: "auto" }, "use hostrouteif with linkInContainer"],
@@ -168,7 +190,9 @@ describe("host access", () => {
   });
 
   test("an access link whose tap is open is refused, naming the program", async () => {
-    const [major, minor] = readFileSync(`/sys/class/net/macvtap2/tap${w.link("", "macvtap2").index}/dev`, "utf8").trim().split(":");
+    const [major, minor] = readFileSync(`/sys/class/net/macvtap2/tap${w.link("", "macvtap2").index}/dev`, "utf8")
+      .trim()
+      .split(":");
     let holder;
     try {
       w.run(["mknod", "/run/tap2", "c", major ?? "", minor ?? ""]);
@@ -181,7 +205,11 @@ describe("host access", () => {
       const reply = await call("ADD", network({ hostrouteif: "macvtap2" }));
       // in a user namespace the kernel refuses to open the node: then it is not open, and the link may be used
       const opened = holder.exitCode === null;
-      if (opened) expect(reply.json).toMatchObject({ code: 7, msg: expect.stringMatching(/use macvtap2 as the access link: \w+ \(pid \d+\)/u) });
+      if (opened)
+        expect(reply.json).toMatchObject({
+          code: 7,
+          msg: expect.stringMatching(/use macvtap2 as the access link: \w+ \(pid \d+\)/u),
+        });
       else expect(reply.exitCode).toBe(0);
       await call("DEL", network({ hostrouteif: "macvtap2" }));
     } finally {
@@ -193,14 +221,23 @@ describe("host access", () => {
   test("a foreign route to the task's address is refused, printed, and stays", async () => {
     w.ip("", "route add 192.168.122.171/32 dev eth0 scope link proto static");
     const reply = await call("ADD", network({ hostrouteif: "auto" }));
-    expect(reply.json).toMatchObject({ code: 102, msg: expect.stringContaining('there is "192.168.122.171/32 dev eth0') });
+    expect(reply.json).toMatchObject({
+      code: 102,
+      msg: expect.stringContaining('there is "192.168.122.171/32 dev eth0'),
+    });
     w.ip("", "route del 192.168.122.171/32 dev eth0");
     nothingIsLeft();
   });
 
   test("the host's own address is never given to a task", async () => {
-    const config = network({ hostrouteif: "auto", ipam: { type: "static", addresses: [{ address: "192.168.10.22/24" }] } });
-    expect((await call("ADD", config)).json).toMatchObject({ code: 101, msg: expect.stringContaining("the host itself has this address") });
+    const config = network({
+      hostrouteif: "auto",
+      ipam: { type: "static", addresses: [{ address: "192.168.10.22/24" }] },
+    });
+    expect((await call("ADD", config)).json).toMatchObject({
+      code: 101,
+      msg: expect.stringContaining("the host itself has this address"),
+    });
     nothingIsLeft();
   });
 });
@@ -211,7 +248,12 @@ describe("kinds and modes", () => {
       test(`${kind} ${mode}, dual stack`, async () => {
         // passthru wants the parent for itself
         if (mode === "passthru") for (const name of ["macvtap1", "macvtap2", "macvtap3"]) w.deleteLink("", name);
-        const config = network({ type: "berth", kind, mode, ...(mode === "source" ? { sources: [w.link("peer", "eth0").mac] } : {}) });
+        const config = network({
+          type: "berth",
+          kind,
+          mode,
+          ...(mode === "source" ? { sources: [w.link("peer", "eth0").mac] } : {}),
+        });
         const reply = await call("ADD", config);
         expect(reply.json).toMatchObject({
           interfaces: [{ name: "eth0", sandbox: "/run/netns/c" }],
@@ -220,12 +262,16 @@ describe("kinds and modes", () => {
             { address: "fd22::2/64", gateway: "fd22::1", interface: 0 },
           ],
         });
-        expect(w.ipJson("c", "link show dev eth0")).toMatchObject([{ linkinfo: { info_kind: kind, info_data: { mode } } }]);
+        expect(w.ipJson("c", "link show dev eth0")).toMatchObject([
+          { linkinfo: { info_kind: kind, info_data: { mode } } },
+        ]);
         const ips = (reply.json["ips"] as { address: string }[]).map((i) => i.address.replace(/\/.*/u, ""));
         for (const ip of ips) expect(ping(w.at("peer"), ip)).toMatchObject({ ok: true });
         expect((await call("CHECK", { ...config, prevResult: reply.json })).text).toBe("");
         await call("DEL", config);
-        if (mode === "passthru") for (const name of ["macvtap1", "macvtap2", "macvtap3"]) w.subInterface("eth1", name, { kind: "macvtap", mode: "bridge" });
+        if (mode === "passthru")
+          for (const name of ["macvtap1", "macvtap2", "macvtap3"])
+            w.subInterface("eth1", name, { kind: "macvtap", mode: "bridge" });
         if (mode !== "passthru") nothingIsLeft();
       });
     }
@@ -235,7 +281,11 @@ describe("kinds and modes", () => {
     const config = network({ type: kind, ...(kind === "vlan" ? { vlanId: 7 } : {}) });
     const reply = await call("ADD", config);
     if (reply.exitCode !== 0) {
-      expect(reply.json).toMatchObject({ code: 50, msg: expect.stringContaining(`create ${kind} eth0 on eth1: operation not supported (EOPNOTSUPP)`), details: expect.stringContaining("modprobe") });
+      expect(reply.json).toMatchObject({
+        code: 50,
+        msg: expect.stringContaining(`create ${kind} eth0 on eth1: operation not supported (EOPNOTSUPP)`),
+        details: expect.stringContaining("modprobe"),
+      });
     }
     await call("DEL", config);
     nothingIsLeft();
@@ -269,16 +319,27 @@ describe("kinds and modes", () => {
   test("mtu, mac and bcqueuelen; MAC and addresses asked for in each way, the runtime's word first", async () => {
     const config = network({ mtu: 1400, mac: "02:00:00:00:00:01", bcqueuelen: 500 });
     await call("ADD", config);
-    expect(w.ipJson("c", "link show dev eth0")).toMatchObject([{ mtu: 1400, address: "02:00:00:00:00:01", linkinfo: { info_data: { bcqueuelen: 500 } } }]);
+    expect(w.ipJson("c", "link show dev eth0")).toMatchObject([
+      { mtu: 1400, address: "02:00:00:00:00:01", linkinfo: { info_data: { bcqueuelen: 500 } } },
+    ]);
     await call("DEL", config);
     const args = { CNI_ARGS: "IgnoreUnknown=1;K8S_POD_NAME=x;MAC=02-00-00-00-00-02;IP=192.168.122.178" };
     const asked = { ...config, args: { cni: { mac: "02:00:00:00:00:03" } } };
     const reply = await call("ADD", asked, args);
-    expect(reply.json).toMatchObject({ interfaces: [{ mac: "02:00:00:00:00:02" }], ips: [{ address: "192.168.122.178/24" }, {}] });
+    expect(reply.json).toMatchObject({
+      interfaces: [{ mac: "02:00:00:00:00:02" }],
+      ips: [{ address: "192.168.122.178/24" }, {}],
+    });
     await call("DEL", asked, args);
-    const runtime = { ...asked, runtimeConfig: { mac: "02:00:00:00:00:04", ips: ["192.168.122.175/24", "fd22::99/64"] } };
+    const runtime = {
+      ...asked,
+      runtimeConfig: { mac: "02:00:00:00:00:04", ips: ["192.168.122.175/24", "fd22::99/64"] },
+    };
     const best = await call("ADD", runtime, { CNI_ARGS: "MAC=02:00:00:00:00:02" });
-    expect(best.json).toMatchObject({ interfaces: [{ mac: "02:00:00:00:00:04" }], ips: [{ address: "192.168.122.175/24" }, { address: "fd22::99/64" }] });
+    expect(best.json).toMatchObject({
+      interfaces: [{ mac: "02:00:00:00:00:04" }],
+      ips: [{ address: "192.168.122.175/24" }, { address: "fd22::99/64" }],
+    });
     await call("DEL", runtime);
     nothingIsLeft();
   });
@@ -305,7 +366,10 @@ describe("kinds and modes", () => {
       ["lo", "it is the loopback link"],
       [undefined, "there is no default route"],
     ] as const) {
-      expect((await call("ADD", network({ master }))).json).toMatchObject({ code: 7, msg: expect.stringContaining(sentence) });
+      expect((await call("ADD", network({ master }))).json).toMatchObject({
+        code: 7,
+        msg: expect.stringContaining(sentence),
+      });
     }
     nothingIsLeft();
   });
@@ -321,7 +385,10 @@ describe("what goes wrong", () => {
   test("a name that is taken in the namespace is refused, and what has it stays", async () => {
     w.ip("c", "link add eth0 type bridge");
     const reply = await call("ADD", network({ hostrouteif: "auto" }));
-    expect(reply.json).toMatchObject({ code: 102, msg: expect.stringContaining("create macvlan eth0 on eth1: exists already (EEXIST)") });
+    expect(reply.json).toMatchObject({
+      code: 102,
+      msg: expect.stringContaining("create macvlan eth0 on eth1: exists already (EEXIST)"),
+    });
     expect(w.link("c", "eth0").kind).toBe("bridge");
     await call("DEL", network({ hostrouteif: "auto" }));
     expect(w.link("c", "eth0").kind).toBe("bridge");
@@ -331,7 +398,10 @@ describe("what goes wrong", () => {
   test("ADD twice is refused while the first is there, and repaired where its link is gone", async () => {
     const config = network({ hostrouteif: "auto" });
     await call("ADD", config);
-    expect((await call("ADD", config)).json).toMatchObject({ code: 102, msg: expect.stringContaining("it is attached since") });
+    expect((await call("ADD", config)).json).toMatchObject({
+      code: 102,
+      msg: expect.stringContaining("it is attached since"),
+    });
     expect((await call("CHECK", config)).text).toBe("");
     w.ip("c", "link del eth0");
     expect((await call("ADD", config)).exitCode).toBe(0);
@@ -405,24 +475,44 @@ describe("what goes wrong", () => {
   test("a delegated IPAM that fails: its code and sentence, and nothing left; one that works is given back", async () => {
     mkdirSync("/run/plugins", { recursive: true });
     const CNI_PATH = "/run/plugins";
-    const plugin = (script: string): void => writeFileSync("/run/plugins/my-ipam", `#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND >> /run/plugins/calls\n${script}\n`, { mode: 0o755 });
+    const plugin = (script: string): void =>
+      writeFileSync(
+        "/run/plugins/my-ipam",
+        `#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND >> /run/plugins/calls\n${script}\n`,
+        { mode: 0o755 },
+      );
     const config = network({ ipam: { type: "my-ipam" }, hostrouteif: "auto" });
     plugin(`[ $CNI_COMMAND = ADD ] || exit 0; echo '{"cniVersion":"1.0.0","code":42,"msg":"pool exhausted"}'; exit 1`);
-    expect((await call("ADD", config, { CNI_PATH })).json).toMatchObject({ code: 42, msg: expect.stringContaining("pool exhausted") });
+    expect((await call("ADD", config, { CNI_PATH })).json).toMatchObject({
+      code: 42,
+      msg: expect.stringContaining("pool exhausted"),
+    });
     nothingIsLeft();
     plugin(`[ $CNI_COMMAND = ADD ] && echo '{"cniVersion":"1.0.0","ips":[{"address":"192.168.122.99/24"}]}'; exit 0`);
     expect((await call("ADD", config, { CNI_PATH })).json).toMatchObject({ ips: [{ address: "192.168.122.99/24" }] });
     expect((await call("CHECK", config, { CNI_PATH })).text).toBe("");
     await call("DEL", config, { CNI_PATH });
-    expect(readFileSync("/run/plugins/calls", "utf8").trim().split("\n")).toEqual(["ADD", "DEL", "ADD", "CHECK", "DEL"]);
-    expect((await call("ADD", network({ ipam: { type: "absent" } }), { CNI_PATH })).json).toMatchObject({ code: 105, msg: expect.stringContaining("there is no such executable in /run/plugins") });
+    expect(readFileSync("/run/plugins/calls", "utf8").trim().split("\n")).toEqual([
+      "ADD",
+      "DEL",
+      "ADD",
+      "CHECK",
+      "DEL",
+    ]);
+    expect((await call("ADD", network({ ipam: { type: "absent" } }), { CNI_PATH })).json).toMatchObject({
+      code: 105,
+      msg: expect.stringContaining("there is no such executable in /run/plugins"),
+    });
     nothingIsLeft();
   });
 
   test("an IPv6 address that another machine has is refused, and released", async () => {
     w.sysctl("c", "net/ipv6/conf/default/accept_dad", "1");
     const config = network({ ipam: { type: "static", addresses: [{ address: "fd22::22/64" }] } });
-    expect((await call("ADD", config)).json).toMatchObject({ code: 101, msg: expect.stringContaining("use fd22::22 on eth0: another machine on this LAN has it") });
+    expect((await call("ADD", config)).json).toMatchObject({
+      code: 101,
+      msg: expect.stringContaining("use fd22::22 on eth0: another machine on this LAN has it"),
+    });
     nothingIsLeft();
   });
 
@@ -446,10 +536,20 @@ describe("CHECK", () => {
     expect((await call("CHECK", config)).json).toMatchObject({ code: 3 });
     const added = await call("ADD", config);
     expect((await call("CHECK", { ...config, prevResult: added.json })).text).toBe("");
-    const other = { cniVersion: "1.0.0", interfaces: [{ name: "eth0", sandbox: "x" }], ips: [{ address: "10.0.0.1/8", interface: 0 }] };
-    expect((await call("CHECK", { ...config, prevResult: other })).json).toMatchObject({ code: 103, msg: expect.stringContaining("10.0.0.1/8") });
+    const other = {
+      cniVersion: "1.0.0",
+      interfaces: [{ name: "eth0", sandbox: "x" }],
+      ips: [{ address: "10.0.0.1/8", interface: 0 }],
+    };
+    expect((await call("CHECK", { ...config, prevResult: other })).json).toMatchObject({
+      code: 103,
+      msg: expect.stringContaining("10.0.0.1/8"),
+    });
     w.ip("", "route del 192.168.122.171/32");
-    expect((await call("CHECK", config)).json).toMatchObject({ code: 103, msg: expect.stringContaining("route 192.168.122.171/32 dev berth-eth1: is not there") });
+    expect((await call("CHECK", config)).json).toMatchObject({
+      code: 103,
+      msg: expect.stringContaining("route 192.168.122.171/32 dev berth-eth1: is not there"),
+    });
     await call("DEL", config);
     nothingIsLeft();
   });
@@ -478,17 +578,27 @@ describe("GC and STATUS", () => {
   test("STATUS is content, or says what is missing", async () => {
     const config = network({ cniVersion: "1.1.0" });
     expect((await call("STATUS", config)).text).toBe("");
-    expect((await call("STATUS", { ...config, master: "nothing" })).json).toMatchObject({ code: 51, msg: expect.stringContaining("serve network net: find the parent, nothing") });
+    expect((await call("STATUS", { ...config, master: "nothing" })).json).toMatchObject({
+      code: 51,
+      msg: expect.stringContaining("serve network net: find the parent, nothing"),
+    });
     w.ip("", "link set eth1 down");
-    expect((await call("STATUS", config)).json).toMatchObject({ code: 51, msg: "serve network net: its parent eth1 is down" });
+    expect((await call("STATUS", config)).json).toMatchObject({
+      code: 51,
+      msg: "serve network net: its parent eth1 is down",
+    });
     w.ip("", "link set eth1 up");
     const small = { ...config, ipam: { type: "host-local", subnet: "10.3.0.0/30" } };
     await call("ADD", { ...small });
-    expect((await call("STATUS", small)).json).toMatchObject({ code: 50, msg: expect.stringContaining("find a free address") });
+    expect((await call("STATUS", small)).json).toMatchObject({
+      code: 50,
+      msg: expect.stringContaining("find a free address"),
+    });
     await call("DEL", small);
     for (const kind of ["ipvlan", "vlan"]) {
       const reply = await call("STATUS", { ...config, type: kind, vlanId: kind === "vlan" ? 5 : undefined });
-      if (reply.exitCode !== 0) expect(reply.json).toMatchObject({ code: 50, msg: `serve network net: this kernel has no ${kind}` });
+      if (reply.exitCode !== 0)
+        expect(reply.json).toMatchObject({ code: 50, msg: `serve network net: this kernel has no ${kind}` });
     }
   });
 });

@@ -1,0 +1,48 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { isOurs, readNetworkFile } from "../src/cli/networks.ts";
+import { supportsKind } from "../src/kernel/links.ts";
+import { call } from "./cni/call.ts";
+import { TestWorld } from "./world.ts";
+
+const directory = `${import.meta.dir}/../examples`;
+const files = readdirSync(directory).filter((f) => f !== "README.md");
+
+let w: TestWorld;
+beforeAll(() => {
+  w = new TestWorld();
+  w.sysctl("", "net/ipv6/conf/default/accept_dad", "0");
+  for (const lan of ["office", "tasks"]) w.lan(lan);
+  w.namespace("c");
+  w.plug("office", "", "eth0", "192.168.10.22/24", "fd10::22/64");
+  w.plug("tasks", "", "eth1");
+  w.subInterface("eth1", "macvtap1", { kind: "macvtap", mode: "bridge" }, false);
+});
+afterAll(() => w[Symbol.dispose]());
+
+test.each(files)("examples/%s attaches, passes CHECK, and detaches", async (file) => {
+  const plugins = readNetworkFile(`${directory}/${file}`).filter((n) => isOurs(n.json));
+  expect(plugins.length).toBeGreaterThan(0);
+  const before = w.snapshot("");
+  for (const { json } of plugins) {
+    const kind = json["type"];
+    const lacking =
+      (kind === "ipvlan" && !supportsKind(w.netlink(""), { kind, mode: "l2" })) ||
+      (kind === "vlan" && !supportsKind(w.netlink(""), { kind, id: 100 }));
+    const added = await call("ADD", json);
+    if (lacking) {
+      expect(added.json).toMatchObject({
+        code: 50,
+        msg: expect.stringContaining(`this kernel has no ${String(kind)}`),
+      });
+      continue;
+    }
+    expect(added.json).not.toHaveProperty("code");
+    expect((await call("CHECK", { ...json, prevResult: added.json })).text).toBe("");
+    expect((await call("DEL", json)).text).toBe("");
+  }
+  const after = w.snapshot("");
+  const up = (s: unknown): string => JSON.stringify(s).replaceAll("UP", "");
+  if (!file.startsWith("host-access-macvtap")) expect(after).toEqual(before);
+  else expect(up(after.routes4)).toBe(up(before.routes4)); // the user's spare link was down, and stays up
+});
