@@ -1,7 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Errno } from "../../src/kernel/errno.ts";
 import type { IpvlanIsolation, IpvlanMode, MacvlanMode, SubInterface } from "../../src/kernel/link-kinds.ts";
-import { changeLink, findLink, findLinkByIndex, listLinks, newSubInterface, parseLink, supportsKind } from "../../src/kernel/links.ts";
+import {
+  changeLink,
+  findLink,
+  findLinkByIndex,
+  listLinks,
+  newSubInterface,
+  parseLink,
+  supportsKind,
+} from "../../src/kernel/links.ts";
 import { TestWorld } from "../world.ts";
 
 let w: TestWorld;
@@ -18,7 +26,13 @@ function hex(bytes: Uint8Array): string {
 }
 
 function request(detail: SubInterface, name = "eth0"): ReturnType<typeof newSubInterface> {
-  return newSubInterface({ name, parentIndex: w.link("", "eth1").index, parentName: "eth1", detail, namespaceFd: w.at("c")?.fd ?? -1 });
+  return newSubInterface({
+    name,
+    parentIndex: w.link("", "eth1").index,
+    parentName: "eth1",
+    detail,
+    namespaceFd: w.at("c")?.fd ?? -1,
+  });
 }
 
 describe("macvlan and macvtap", () => {
@@ -58,7 +72,12 @@ describe("macvlan and macvtap", () => {
       }),
     );
     expect(w.ipJson("", "link show dev m0")).toMatchObject([
-      { mtu: 1400, address: "02:00:00:00:00:09", group: "77", linkinfo: { info_data: { mode: "bridge", bcqueuelen: 2000 } } },
+      {
+        mtu: 1400,
+        address: "02:00:00:00:00:09",
+        group: "77",
+        linkinfo: { info_data: { mode: "bridge", bcqueuelen: 2000 } },
+      },
     ]);
     expect(findLink(w.netlink(""), "m0")).toMatchObject({
       mtu: 1400,
@@ -148,7 +167,11 @@ describe("looking and changing", () => {
   test("by name, by index, and all: as ip sees them", () => {
     const nl = w.netlink("");
     const names = (w.ipJson("", "link show") as { ifname: string }[]).map((l) => l.ifname);
-    expect(listLinks(nl).map((l) => l.name).toSorted()).toEqual(names.toSorted());
+    expect(
+      listLinks(nl)
+        .map((l) => l.name)
+        .toSorted(),
+    ).toEqual(names.toSorted());
     const eth1 = w.link("", "eth1");
     expect(findLinkByIndex(nl, eth1.index)).toEqual(eth1);
     expect(findLink(nl, "nothing")).toBeUndefined();
@@ -158,9 +181,25 @@ describe("looking and changing", () => {
   test("flags, MTU, MAC, alias, address generation", () => {
     const nl = w.netlink("");
     w.subInterface("eth1", "m1", { kind: "macvlan", mode: "bridge" }, false);
-    nl.do(changeLink("m1", { arp: false, multicast: false, ipv6Addresses: false, alias: "berth:a b", mtu: 1300, mac: "02:00:00:00:00:0a" }));
+    nl.do(
+      changeLink("m1", {
+        arp: false,
+        multicast: false,
+        ipv6Addresses: false,
+        alias: "berth:a b",
+        mtu: 1300,
+        mac: "02:00:00:00:00:0a",
+      }),
+    );
     nl.do(changeLink("m1", { up: true }));
-    expect(findLink(nl, "m1")).toMatchObject({ arp: false, multicast: false, up: true, alias: "berth:a b", mtu: 1300, mac: "02:00:00:00:00:0a" });
+    expect(findLink(nl, "m1")).toMatchObject({
+      arp: false,
+      multicast: false,
+      up: true,
+      alias: "berth:a b",
+      mtu: 1300,
+      mac: "02:00:00:00:00:0a",
+    });
     expect(w.ipJson("", "link show dev m1")).toMatchObject([{ ifalias: "berth:a b", inet6_addr_gen_mode: "none" }]);
     expect(w.ipJson("", "-6 addr show dev m1")).toEqual([]);
     expect(() => nl.do(changeLink("nothing", { up: true }))).toThrow("change link nothing: no such device (ENODEV)");

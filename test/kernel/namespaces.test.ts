@@ -1,7 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import { lockFile } from "../../src/kernel/locks.ts";
-import { bootId, findNamespace, namedNamespacePath, openNamespace, processNamespacePath } from "../../src/kernel/namespaces.ts";
+import {
+  bootId,
+  findNamespace,
+  namedNamespacePath,
+  openNamespace,
+  processNamespacePath,
+} from "../../src/kernel/namespaces.ts";
 import { readSysctl, writeSysctl } from "../../src/kernel/sysctls.ts";
 import { tapDevice, tapUsers } from "../../src/kernel/taps.ts";
 import { TestWorld } from "../world.ts";
@@ -71,7 +77,9 @@ describe("sysctls", () => {
     w.sysctl("c", "net/ipv4/conf/br.7/arp_notify", "1");
     expect(w.within("c", () => readSysctl("net/ipv4/conf/br.7/arp_notify"))).toBe("1");
     expect(readSysctl("net/ipv4/conf/br.7/arp_notify")).toBeUndefined();
-    expect(() => writeSysctl("net/ipv4/conf/nothing/arp_notify", "1")).toThrow("set sysctl net/ipv4/conf/nothing/arp_notify to 1: ENOENT");
+    expect(() => writeSysctl("net/ipv4/conf/nothing/arp_notify", "1")).toThrow(
+      "set sysctl net/ipv4/conf/nothing/arp_notify to 1: ENOENT",
+    );
     expect(() => writeSysctl("net/ipv4/conf/lo/arp_notify", "x")).toThrow("EINVAL");
   });
 });

@@ -13,7 +13,10 @@ beforeAll(() => {
 afterAll(() => w[Symbol.dispose]());
 
 describe("attributes", () => {
-  const attribute = fc.record({ type: fc.integer({ min: 1, max: 0x3fff }), payload: fc.uint8Array({ maxLength: 200 }) });
+  const attribute = fc.record({
+    type: fc.integer({ min: 1, max: 0x3fff }),
+    payload: fc.uint8Array({ maxLength: 200 }),
+  });
 
   test("what is written is read", () => {
     fc.assert(
@@ -84,13 +87,23 @@ describe("messages", () => {
     expect(messageError({ type: 2, flags: 0x300, sequence: 1, payload: capped }, "try")?.message).toBe(
       "try: invalid argument (EINVAL); the kernel says: no such thing",
     );
-    expect(messageError({ type: 2, flags: 0x200, sequence: 1, payload: whole }, "try")?.explanation).toBe("no such thing");
+    expect(messageError({ type: 2, flags: 0x200, sequence: 1, payload: whole }, "try")?.explanation).toBe(
+      "no such thing",
+    );
   });
 });
 
 describe("the socket", () => {
   test("the kernel's own explanation is in the error", () => {
-    const body = new Writer().u8(0).u8(0).u16(0).u32(0).u32(0).u32(0).attributeString(3, "way-too-long-for-a-link").bytes();
+    const body = new Writer()
+      .u8(0)
+      .u8(0)
+      .u16(0)
+      .u32(0)
+      .u32(0)
+      .u32(0)
+      .attributeString(3, "way-too-long-for-a-link")
+      .bytes();
     const [error] = w.netlink("").batch([{ what: "make it", type: 16, flags: 0x600, body }]);
     expect(error).toBeInstanceOf(SysError);
     expect(error?.explanation).not.toBe("");
@@ -98,7 +111,9 @@ describe("the socket", () => {
   });
 
   test("after a failed request in a batch the rest is carried out, and just that one is reported", () => {
-    const errors = w.netlink("").batch([newBridge("b1"), newBridge("b1"), newBridge("b2"), changeLink("nothing", { up: true })]);
+    const errors = w
+      .netlink("")
+      .batch([newBridge("b1"), newBridge("b1"), newBridge("b2"), changeLink("nothing", { up: true })]);
     expect(errors.map((e) => e?.errno)).toEqual([undefined, Errno.EEXIST, undefined, Errno.ENODEV]);
     expect(errors[1]?.call).toBe("create bridge b1");
     expect(w.ip("", "link show")).toContain("b2");
@@ -108,7 +123,9 @@ describe("the socket", () => {
 
   test("300 requests in one call, one answer each", () => {
     const nl = w.netlink("");
-    const errors = nl.batch(Array.from({ length: 300 }, (_, i) => changeLink(i % 2 === 0 ? "lo" : "nothing", { up: true })));
+    const errors = nl.batch(
+      Array.from({ length: 300 }, (_, i) => changeLink(i % 2 === 0 ? "lo" : "nothing", { up: true })),
+    );
     expect(errors.filter((e) => e === undefined)).toHaveLength(150);
     expect(errors.filter((e) => e?.errno === Errno.ENODEV)).toHaveLength(150);
   });
@@ -117,7 +134,8 @@ describe("the socket", () => {
     w.namespace("busy");
     const nl = w.netlink("busy");
     for (let i = 0; i < 100; i++) nl.do(newBridge(`stay${i}`));
-    const churn = "for i in $(seq 1 60); do ip link add churn$i type bridge; ip link del churn$((i-1)) 2>/dev/null; done";
+    const churn =
+      "for i in $(seq 1 60); do ip link add churn$i type bridge; ip link del churn$((i-1)) 2>/dev/null; done";
     const busy = Bun.spawn(["ip", "netns", "exec", "busy", "sh", "-c", churn]);
     let rounds = 0;
     while (busy.exitCode === null) {

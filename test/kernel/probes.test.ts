@@ -21,17 +21,31 @@ describe("ICMP echo", () => {
   for (const ip of ["10.9.0.2", "fd00:9::2"]) {
     test(`${ip} answers, its absent neighbour does not`, () => {
       expect(ping(w.at("a"), ip)).toMatchObject({ ok: true });
-      expect(ping(w.at("a"), ip, { source: ip.replace(/2$/u, "1"), linkName: "eth0", size: 1000 })).toMatchObject({ ok: true });
-      expect(ping(w.at("a"), ip.replace(/2$/u, "77"), { timeoutMs: 200 })).toEqual({ ok: false, why: "no reply within 200 ms" });
+      expect(ping(w.at("a"), ip, { source: ip.replace(/2$/u, "1"), linkName: "eth0", size: 1000 })).toMatchObject({
+        ok: true,
+      });
+      expect(ping(w.at("a"), ip.replace(/2$/u, "77"), { timeoutMs: 200 })).toEqual({
+        ok: false,
+        why: "no reply within 200 ms",
+      });
     });
   }
 
   test("what the kernel refuses is said", () => {
     expect(ping(w.at("a"), "192.0.2.1")).toEqual({ ok: false, why: "send: network is unreachable (ENETUNREACH)" });
-    expect(ping(w.at("a"), "10.9.0.2", { source: "10.9.0.99" })).toMatchObject({ ok: false, why: expect.stringContaining("EADDRNOTAVAIL") });
-    expect(ping(w.at("a"), "10.9.0.2", { size: 1473, dontFragment: true })).toMatchObject({ ok: false, why: expect.stringContaining("EMSGSIZE") });
+    expect(ping(w.at("a"), "10.9.0.2", { source: "10.9.0.99" })).toMatchObject({
+      ok: false,
+      why: expect.stringContaining("EADDRNOTAVAIL"),
+    });
+    expect(ping(w.at("a"), "10.9.0.2", { size: 1473, dontFragment: true })).toMatchObject({
+      ok: false,
+      why: expect.stringContaining("EMSGSIZE"),
+    });
     expect(ping(w.at("a"), "10.9.0.2", { size: 1472, dontFragment: true })).toMatchObject({ ok: true });
-    expect(ping(w.at("a"), "fd00:9::2", { size: 1453, dontFragment: true })).toMatchObject({ ok: false, why: expect.stringContaining("EMSGSIZE") });
+    expect(ping(w.at("a"), "fd00:9::2", { size: 1453, dontFragment: true })).toMatchObject({
+      ok: false,
+      why: expect.stringContaining("EMSGSIZE"),
+    });
   });
 
   test("from this namespace, when none is named", () => {
@@ -79,7 +93,10 @@ describe("TCP", () => {
   }
 
   test("what does not work is said", () => {
-    expect(exchange(w.at("a"), w.at("b"), "10.9.0.77", 80)).toMatchObject({ ok: false, why: expect.stringContaining("EADDRNOTAVAIL") });
+    expect(exchange(w.at("a"), w.at("b"), "10.9.0.77", 80)).toMatchObject({
+      ok: false,
+      why: expect.stringContaining("EADDRNOTAVAIL"),
+    });
     w.run(["ip", "netns", "exec", "b", "sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=0"]);
     w.ip("a", "route add blackhole 10.9.0.3/32");
     expect(exchange(w.at("a"), w.at("b"), "10.9.0.3", 80, { timeoutMs: 300 })).toMatchObject({ ok: false });

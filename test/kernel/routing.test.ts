@@ -71,11 +71,17 @@ describe("routes", () => {
     const v4 = w.ipJson("", "-4 route show table all proto 98");
     const v6 = w.ipJson("", "-6 route show table all proto 98");
     expect(v4).toContainEqual(expect.objectContaining({ dst: "default", gateway: "10.1.2.1" }));
-    expect(v4).toContainEqual(expect.objectContaining({ dst: "192.168.0.0/16", scope: "link", prefsrc: "10.1.2.3", metric: 7 }));
-    expect(v4).toContainEqual(expect.objectContaining({ dst: "172.16.0.0/12", table: "1000", metrics: [{ mtu: 1200, advmss: 1100 }] }));
+    expect(v4).toContainEqual(
+      expect.objectContaining({ dst: "192.168.0.0/16", scope: "link", prefsrc: "10.1.2.3", metric: 7 }),
+    );
+    expect(v4).toContainEqual(
+      expect.objectContaining({ dst: "172.16.0.0/12", table: "1000", metrics: [{ mtu: 1200, advmss: 1100 }] }),
+    );
     expect(v4).toContainEqual(expect.objectContaining({ dst: "10.50.0.0/16", flags: ["onlink"] }));
     expect(v6).toContainEqual(expect.objectContaining({ dst: "default", metric: 5 }));
-    expect(v6).toContainEqual(expect.objectContaining({ dst: "fd01::/48", prefsrc: "fd00::1", table: "300", metric: 1024 }));
+    expect(v6).toContainEqual(
+      expect.objectContaining({ dst: "fd01::/48", prefsrc: "fd00::1", table: "300", metric: 1024 }),
+    );
     for (const route of wanted) {
       const family = route.dst.ip.includes(":") ? 6 : 4;
       const found = listRoutes(nl, { family, linkIndex: index(), protocol: RTPROT_BERTH, table: route.table ?? 254 });
@@ -152,7 +158,11 @@ describe("neighbours", () => {
       });
       expect(w.ip("", `neigh show ${ip}`)).toContain("lladdr 02:00:00:00:00:09 PERMANENT proto 98");
     }
-    expect(listNeighbours(nl, index()).map((n) => n.ip).toSorted()).toEqual(["10.1.2.9", "fd00::9"]);
+    expect(
+      listNeighbours(nl, index())
+        .map((n) => n.ip)
+        .toSorted(),
+    ).toEqual(["10.1.2.9", "fd00::9"]);
     for (const ip of ["10.1.2.9", "fd00::9"]) nl.do(deleteNeighbour(ip, index(), "eth0"));
     expect(findNeighbour(nl, "10.1.2.9", index())).toBeUndefined();
     expect(nl.batch([deleteNeighbour("10.1.2.9", index(), "eth0")])[0]?.errno).toBe(Errno.ENOENT);
