@@ -13,7 +13,7 @@ import type { NetworkConfig } from "./config.ts";
 import { machineId } from "./machine.ts";
 
 /** An address of the host, and the link it is on. */
-export interface HostAddress {
+interface HostAddress {
   readonly ip: string;
   readonly loopback: boolean;
 }
@@ -32,7 +32,7 @@ export interface HostFacts {
 const MAX_NAME = 15;
 
 /** The name of the access link that Berth makes for a parent: within 15 characters, unique by a hash where it is cut. */
-export function accessLinkName(parent: string): string {
+function accessLinkName(parent: string): string {
   const whole = `berth-${parent}`;
   if (whole.length <= MAX_NAME) return whole;
   const hash = Bun.hash.xxHash32(parent).toString(36).padStart(7, "0").slice(-5);

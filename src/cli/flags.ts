@@ -5,7 +5,7 @@ import { CONFIG_DIRECTORY } from "./networks.ts";
 export const text = (value: string): string => value;
 
 /** A process id. */
-export function pid(value: string): number {
+function pid(value: string): number {
   if (/^[1-9]\d{0,9}$/u.test(value)) return Number(value);
   throw new SyntaxError(`${value} is no process id`);
 }

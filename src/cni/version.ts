@@ -5,7 +5,7 @@ import { Failure } from "../report/failure.ts";
 export type CniVersion = (typeof cniVersions)[number];
 
 /** The version of a configuration without `cniVersion`. */
-export const oldest: CniVersion = cniVersions[0];
+const oldest: CniVersion = cniVersions[0];
 /** The newest version that is answered. */
 export const newest: CniVersion = "1.1.0";
 

@@ -34,7 +34,6 @@ const SOCK_CLOEXEC = 0x80000;
 
 /** `flock` operations (include/uapi/asm-generic/fcntl.h). */
 export const LOCK_EX = 2;
-export const LOCK_NB = 4;
 
 function lastErrno(): number {
   const location = c.__errno_location();
@@ -71,7 +70,7 @@ export function close(fd: number): void {
   c.close(fd);
 }
 
-/** flock(2); repeated where a signal interrupts it. Throws {@link SysError}, `EAGAIN` with {@link LOCK_NB} where it is held. */
+/** flock(2); repeated where a signal interrupts it. Throws {@link SysError}. */
 export function flock(fd: number, operation: number): void {
   checkRetrying("flock", () => c.flock(fd, operation));
 }

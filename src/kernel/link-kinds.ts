@@ -26,10 +26,10 @@ export type IpvlanMode = keyof typeof ipvlanModes;
 /** Who an ipvlan link may talk to on its own parent. */
 export type IpvlanIsolation = keyof typeof ipvlanIsolations;
 /** The tag's Ethernet type: 802.1Q (0x8100) or 802.1ad (0x88a8). */
-export type VlanProtocol = keyof typeof vlanProtocols;
+type VlanProtocol = keyof typeof vlanProtocols;
 
 /** A macvlan, or a macvtap: a macvlan with a character device. */
-export interface Macvlan {
+interface Macvlan {
   readonly kind: "macvlan" | "macvtap";
   readonly mode: MacvlanMode;
   /** Mode source: the senders that are let in. */
@@ -39,14 +39,14 @@ export interface Macvlan {
 }
 
 /** An ipvlan: the parent's MAC, addresses of its own. */
-export interface Ipvlan {
+interface Ipvlan {
   readonly kind: "ipvlan";
   readonly mode: IpvlanMode;
   readonly isolation?: IpvlanIsolation;
 }
 
 /** A VLAN of the parent. */
-export interface Vlan {
+interface Vlan {
   readonly kind: "vlan";
   /** 1–4094. */
   readonly id: number;

@@ -41,7 +41,7 @@ const IFINFOMSG = 16;
 const operationalStates = ["unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"] as const;
 
 /** RFC 2863's operational state, as the kernel names it. */
-export type OperationalState = (typeof operationalStates)[number];
+type OperationalState = (typeof operationalStates)[number];
 
 /** What the kernel says of a link. */
 export interface Link {

@@ -24,7 +24,6 @@ const NLMSGERR_ATTR_MSG = 1;
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
-export const NLM_F_APPEND = 0x800;
 
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;

@@ -9,7 +9,7 @@ import type { AccessLinkStep, LinkStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 
 /** True for a link that Berth made for this step: the creating message carries kind, group and MAC. */
-export function isOwn(link: Link, step: LinkStep | AccessLinkStep): boolean {
+function isOwn(link: Link, step: LinkStep | AccessLinkStep): boolean {
   return (
     link.kind === step.detail.kind &&
     link.group === LINK_GROUP_BERTH &&
@@ -34,7 +34,7 @@ export function explainKind(detail: SubInterface): string {
 }
 
 /** The kernel's refusal of a sub-interface, with what to do about it. */
-export function linkRefused(step: LinkStep | AccessLinkStep, error: SysError): Failure {
+function linkRefused(step: LinkStep | AccessLinkStep, error: SysError): Failure {
   const { kind } = step.detail;
   switch (error.errno) {
     case Errno.EEXIST:

@@ -375,6 +375,12 @@ describe("kinds and modes", () => {
   });
 });
 
+/** An IPAM plugin made of a shell script's lines, which notes what it was called with. */
+function plugin(script: string): void {
+  const note = "cat >/dev/null\necho $CNI_COMMAND >> /run/plugins/calls";
+  writeFileSync("/run/plugins/my-ipam", `#!/bin/sh\n${note}\n${script}\n`, { mode: 0o755 });
+}
+
 describe("what goes wrong", () => {
   test("an MTU above the parent's is refused with both numbers", async () => {
     const reply = await call("ADD", network({ mtu: 9000 }));
@@ -475,12 +481,6 @@ describe("what goes wrong", () => {
   test("a delegated IPAM that fails: its code and sentence, and nothing left; one that works is given back", async () => {
     mkdirSync("/run/plugins", { recursive: true });
     const CNI_PATH = "/run/plugins";
-    const plugin = (script: string): void =>
-      writeFileSync(
-        "/run/plugins/my-ipam",
-        `#!/bin/sh\ncat >/dev/null\necho $CNI_COMMAND >> /run/plugins/calls\n${script}\n`,
-        { mode: 0o755 },
-      );
     const config = network({ ipam: { type: "my-ipam" }, hostrouteif: "auto" });
     plugin(`[ $CNI_COMMAND = ADD ] || exit 0; echo '{"cniVersion":"1.0.0","code":42,"msg":"pool exhausted"}'; exit 1`);
     expect((await call("ADD", config, { CNI_PATH })).json).toMatchObject({

@@ -15,7 +15,7 @@ beforeAll(() => {
   w.plug("lan", "", "eth1", "192.168.122.1/24");
 });
 beforeEach(() => {
-  for (const state of ["/var/lib/cni", "/run/berth"]) rmSync(state, { recursive: true, force: true });
+  for (const directory of ["/var/lib/cni", "/run/berth"]) rmSync(directory, { recursive: true, force: true });
   freshContainer();
 });
 afterEach(() => w.removeNamespace("c"));
@@ -27,20 +27,29 @@ function freshContainer(): void {
   w.sysctl("c", "net/ipv6/conf/default/accept_dad", "0");
 }
 
-/** Both namespaces and the link's sysctls, without marks and without addresses made from the MAC. */
-function state(): { host: string; container: string; sysctls: string } {
-  const text = (value: unknown): string =>
+/** A state as text, without marks and link-local addresses, which are made from the MAC. */
+function text(value: unknown): string {
+  return (
     JSON.stringify(value, (_, v: Json) =>
       Array.isArray(v) ? v.filter((e) => !JSON.stringify(e).includes("fe80::")) : v,
     )
       .replaceAll(marks, "")
       // version 1.1.1 sets a queue length of 0, which a link without a queue never uses; later ones leave it alone
       .replaceAll(/"txqlen":\d+,?/gu, "")
-      .replaceAll(",}", "}");
+      .replaceAll(",}", "}")
+  );
+}
+
+/** Both namespaces and the link's sysctls, without marks and without addresses made from the MAC. */
+function state(): { host: string; container: string; sysctls: string } {
   const sysctls = w
     .run("c", ["sysctl", "-a", "--pattern", String.raw`conf\.eth0`])
     .replaceAll(/^.*stable_secret.*$/gmu, "");
   return { host: text(w.snapshot("")), container: text(w.snapshot("c")), sysctls };
+}
+
+function withoutMac(result: Record<string, unknown>): unknown {
+  return JSON.parse(JSON.stringify(result).replaceAll(/"mac":"[^"]*",/gu, ""));
 }
 
 const ipam = {
@@ -98,8 +107,6 @@ describe.skipIf(!existsSync(`${PLUGINS}/macvlan`))(
         host: expected.host,
         container: expected.container,
       });
-      const withoutMac = (r: Record<string, unknown>): unknown =>
-        JSON.parse(JSON.stringify(r).replaceAll(/"mac":"[^"]*",/gu, ""));
       expect(withoutMac(ours.json)).toEqual(withoutMac(theirs));
       await call("DEL", config, env);
     });

@@ -116,11 +116,13 @@ describe("macvlan and macvtap", () => {
   });
 });
 
+function bytesOf(detail: SubInterface): string {
+  return hex(newSubInterface({ name: "eth0", parentIndex: 7, parentName: "eth1", detail }).body);
+}
+
 describe("kinds that this kernel may lack: the exact bytes", () => {
   // struct ifinfomsg (16 bytes), IFLA_IFNAME "eth0", IFLA_LINK 7; what follows is IFLA_LINKINFO
   const start = `${"00".repeat(16)}0900030065746830000000000800050007000000`;
-  const bytes = (detail: SubInterface): string =>
-    hex(newSubInterface({ name: "eth0", parentIndex: 7, parentName: "eth1", detail }).body);
 
   const ipvlanModes: Record<IpvlanMode, string> = { l2: "0000", l3: "0100", l3s: "0200" };
   const isolations: Record<IpvlanIsolation, string> = { bridge: "0000", private: "0100", vepa: "0200" };
@@ -131,17 +133,16 @@ describe("kinds that this kernel may lack: the exact bytes", () => {
         const kind = "0b0001006970766c616e0000";
         const data = `1400028006000100${m}000006000200${f}0000`;
         const expected = `${start}24001280${kind}${data}`;
-        expect(bytes({ kind: "ipvlan", mode, isolation })).toBe(expected);
+        expect(bytesOf({ kind: "ipvlan", mode, isolation })).toBe(expected);
       });
     }
   }
 
   test("vlan 100 by 802.1Q and 802.1ad", () => {
     // IFLA_INFO_KIND "vlan", IFLA_INFO_DATA with IFLA_VLAN_ID (u16) and IFLA_VLAN_PROTOCOL (big endian)
-    const vlan = (protocol: string): string =>
-      `${start}2400128009000100766c616e00000000140002800600010064000000060005${"00"}${protocol}0000`;
-    expect(bytes({ kind: "vlan", id: 100, protocol: "802.1q" })).toBe(vlan("8100"));
-    expect(bytes({ kind: "vlan", id: 100, protocol: "802.1ad" })).toBe(vlan("88a8"));
+    const vlan = `${start}2400128009000100766c616e0000000014000280060001006400000006000500`;
+    expect(bytesOf({ kind: "vlan", id: 100, protocol: "802.1q" })).toBe(`${vlan}81000000`);
+    expect(bytesOf({ kind: "vlan", id: 100, protocol: "802.1ad" })).toBe(`${vlan}88a80000`);
   });
 
   test("supportsKind asks the kernel, and leaves nothing", () => {

@@ -1,0 +1,37 @@
+// The host that the bench runs on: namespaces of its own, so that the machine's interfaces and state are never touched.
+import { mount, MS_PRIVATE, MS_REC } from "../src/kernel/libc.ts";
+import { HOST, World } from "../src/lab/world.ts";
+
+const namespaces = "--user --map-root-user --net --mount --pid --fork --kill-child --mount-proc".split(" ");
+
+/** The command that runs a program in new namespaces, and ends it with this one. */
+export function inNamespaces(...command: readonly string[]): string[] {
+  return ["setpriv", "--pdeathsig", "KILL", "unshare", ...namespaces, ...command];
+}
+
+/** Why namespaces cannot be made; undefined where they can. */
+export function namespacesRefused(): string | undefined {
+  const probe = Bun.spawnSync(inNamespaces("mount", "-t", "sysfs", "sysfs", "/sys"), { stdout: "ignore" });
+  if (probe.exitCode === 0) return undefined;
+  return `The bench needs user namespaces, which this host forbids: ${probe.stderr.toString().trim()}
+Allow them, whichever of these the host has:
+  sysctl -w kernel.unprivileged_userns_clone=1               (Debian)
+  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0   (Ubuntu)
+  sysctl -w user.max_user_namespaces=10000                   (RHEL, hardened hosts)`;
+}
+
+/** In new namespaces: hides the machine's state. State directories lie in memory, for both sides. */
+export function hideMachine(): void {
+  mount("none", "/", "", MS_REC | MS_PRIVATE);
+  mount("sysfs", "/sys", "sysfs", 0); // the former one shows the outer namespace's links
+  mount("tmpfs", "/run", "tmpfs", 0, "mode=0755");
+  mount("tmpfs", "/var/lib", "tmpfs", 0, "mode=0755");
+}
+
+/** A host on a LAN: its NIC is `parent`. */
+export function buildHost(parent: string): World {
+  const world = new World();
+  world.lan("lan");
+  world.plug("lan", HOST, parent, "10.90.0.2/16");
+  return world;
+}

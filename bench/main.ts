@@ -1,0 +1,129 @@
+// npm run bench [-- --quick] [-- --json FILE] [-- --berth PATH]: Berth beside the standard macvlan and host-local.
+import { existsSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus, loadavg, release } from "node:os";
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { buildHost, hideMachine, inNamespaces, namespacesRefused } from "./host.ts";
+import type { Count } from "./pairs.ts";
+import { berthPlugin, findPeer, noPeer, type Plugin } from "./plugins.ts";
+import { type Row, series } from "./rows.ts";
+import { ratios, summarize } from "./statistics.ts";
+import { table } from "./table.ts";
+
+const root = new URL("..", import.meta.url).pathname;
+const PARENT = "lan0";
+const TOGETHER = 20;
+/** The kernel takes namespaces apart some time after their end, milliseconds. */
+const SETTLE_MS = 1000;
+
+const usage = `Usage: npm run bench -- [OPTION…]
+  --quick        fewer pairs: under a minute
+  --json FILE    write every measured value to FILE too
+  --berth PATH   the executable to measure (default: dist/berth)
+  --only WORD    only the series whose name contains WORD: ${series.map((s) => s.name).join("; ")}`;
+
+const flags = {
+  quick: { type: "boolean", default: false },
+  json: { type: "string" },
+  berth: { type: "string", default: `${root}dist/berth` },
+  only: { type: "string", default: "" },
+  help: { type: "boolean", default: false },
+  inside: { type: "boolean", default: false },
+} as const;
+
+function options(): ReturnType<typeof parseArgs<{ options: typeof flags }>>["values"] | undefined {
+  try {
+    return parseArgs({ args: process.argv.slice(2), options: flags }).values;
+  } catch (e) {
+    console.error(`${e instanceof Error ? e.message : String(e)}\n${usage}`);
+    return undefined;
+  }
+}
+
+function countOf(quick: boolean): Count {
+  return quick ? { pairs: 20, warmUp: 3 } : { pairs: 100, warmUp: 5 };
+}
+
+/** In namespaces of its own: measures, and prints the rows as JSON. */
+async function inside(plugins: readonly Plugin[], count: Count, only: string): Promise<void> {
+  hideMachine();
+  const rows: Row[] = [];
+  for (const { name, run } of series.filter((s) => s.name.includes(only))) {
+    console.error(`measuring ${name} …`);
+    {
+      using world = buildHost(PARENT);
+      rows.push(...(await run({ world, parent: PARENT, plugins, count, together: TOGETHER })));
+    }
+    await Bun.sleep(SETTLE_MS);
+  }
+  console.log(JSON.stringify(rows));
+}
+
+function machine(): string {
+  return `Linux ${release()}, ${availableParallelism()} processors (${cpus()[0]?.model.trim() ?? "?"}), load ${loadavg()[0]?.toFixed(1) ?? "?"} at the start`;
+}
+
+async function main(): Promise<number> {
+  const o = options();
+  if (o === undefined) return 2;
+  if (o.help) {
+    console.log(usage);
+    return 0;
+  }
+  const berth = resolve(o.berth);
+  const peer = findPeer();
+  const count = countOf(o.quick);
+  if (o.inside) {
+    await inside([berthPlugin(berth), ...(peer === undefined ? [] : [peer])], count, o.only);
+    return 0;
+  }
+  if (!existsSync(berth)) {
+    console.error(
+      `There is no ${berth}: build it first (npm run build), or name another executable with --berth PATH.`,
+    );
+    return 1;
+  }
+  const refused = namespacesRefused();
+  if (refused !== undefined) {
+    console.error(refused);
+    return 1;
+  }
+  if (peer === undefined) console.log(noPeer);
+  const where = machine();
+  const again = [...(o.quick ? ["--quick"] : []), "--berth", berth, "--only", o.only];
+  const p = Bun.spawn(inNamespaces(process.execPath, import.meta.path, "--inside", ...again), {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [text, exitCode] = await Promise.all([p.stdout.text(), p.exited]);
+  if (exitCode !== 0) return 1;
+  const rows = JSON.parse(text) as Row[];
+  if (rows.length === 0) {
+    console.error(`No series has ${JSON.stringify(o.only)} in its name.\n${usage}`);
+    return 2;
+  }
+  console.log(`${where}
+Berth: ${berth}
+peer:  ${peer === undefined ? "none" : `${peer.executable} with ${peer.cniPath}/host-local`}
+${count.pairs} pairs after ${count.warmUp} to warm up, fewer for "at once" and memory; who goes first alternates.
+Each call is a process as a runtime starts it, timed from its start to its end. Milliseconds depend on what else the
+machine does meanwhile; the ratios are of pairs, call beside call, and are what counts: below 1.00 Berth needs less.
+
+${table(rows)}`);
+  if (o.json !== undefined) {
+    const summaries = rows.map((row) => ({
+      ...row,
+      summary: {
+        berth: summarize(row.berth),
+        peer: summarize(row.peer),
+        ratio: summarize(row.peer.length === 0 ? [] : ratios(row.berth, row.peer)),
+      },
+    }));
+    writeFileSync(
+      o.json,
+      `${JSON.stringify({ machine: where, berth, peer: peer?.executable, count, rows: summaries }, null, 2)}\n`,
+    );
+  }
+  return 0;
+}
+
+process.exitCode = await main();

@@ -1,0 +1,189 @@
+// The rows of the table: what is measured, and how.
+import type { World } from "../src/lab/world.ts";
+import { Attachment, call, type Cost } from "./calls.ts";
+import { memoryOfAdd } from "./memory.ts";
+import { type Action, type Count, inPairs, type Measured } from "./pairs.ts";
+import { networkConfig, type Plugin } from "./plugins.ts";
+
+/** One line of the table. */
+export interface Row extends Measured {
+  readonly name: string;
+  readonly unit: "ms" | "MiB";
+  /** The median ratio that is aimed at, at most. */
+  readonly target?: number;
+}
+
+/** What the rows are measured with. */
+export interface Bench {
+  readonly world: World;
+  /** The host's NIC on the LAN. */
+  readonly parent: string;
+  /** Berth, and the peer where there is one. */
+  readonly plugins: readonly Plugin[];
+  readonly count: Count;
+  /** How many attachments make the rows "at once". */
+  readonly together: number;
+}
+
+/** A measurement that gives some rows. */
+export interface Series {
+  readonly name: string;
+  readonly run: (bench: Bench) => Promise<Row[]>;
+}
+
+const wall = (cost: Cost): number => cost.wall;
+
+/** Attachments in namespaces that are all made beforehand; looked up by side and number. */
+function prepare(
+  bench: Bench,
+  label: string,
+  count: number,
+  hostAccess = false,
+): (plugin: Plugin, n: number) => Attachment {
+  const made = new Map<string, Attachment>();
+  for (const plugin of bench.plugins) {
+    const extra = hostAccess && plugin.side === "berth" ? { hostrouteif: "auto" } : {};
+    const config = networkConfig(plugin.side, label, bench.parent, extra);
+    for (let n = 0; n < count; n++) {
+      const containerId = `${label}-${plugin.side}-${n}`;
+      const netns = bench.world.namespace(containerId);
+      made.set(`${plugin.side} ${n}`, new Attachment(plugin, { containerId, netns }, config));
+    }
+  }
+  return (plugin, n) => {
+    const attachment = made.get(`${plugin.side} ${n}`);
+    if (attachment === undefined) throw new Error(`no attachment ${n} of ${plugin.side} was prepared`);
+    return attachment;
+  };
+}
+
+const total = ({ pairs, warmUp }: Count): number => pairs + warmUp;
+
+async function plain(bench: Bench): Promise<Row[]> {
+  const at = prepare(bench, "plain", total(bench.count));
+  const m = await inPairs(bench.plugins, bench.count, {
+    add: async (plugin, n) => wall(await at(plugin, n).add()),
+    check: async (plugin, n) => wall(await at(plugin, n).check()),
+    del: async (plugin, n) => wall(await at(plugin, n).del()),
+  });
+  return [
+    { name: "ADD", unit: "ms", target: 0.85, ...m.add },
+    { name: "CHECK", unit: "ms", target: 0.7, ...m.check },
+    { name: "DEL", unit: "ms", target: 0.95, ...m.del },
+  ];
+}
+
+/** Host access while another attachment of the parent has it: the access link is there and stays. */
+async function hostAccess(bench: Bench): Promise<Row[]> {
+  const n = total(bench.count);
+  const at = prepare(bench, "access", n + 1, true);
+  for (const plugin of bench.plugins) await at(plugin, n).add();
+  const m = await inPairs(bench.plugins, bench.count, {
+    add: async (plugin, i) => wall(await at(plugin, i).add()),
+    del: async (plugin, i) => wall(await at(plugin, i).del()),
+  });
+  for (const plugin of bench.plugins) await at(plugin, n).del();
+  return [
+    { name: "ADD with host access / peer's plain ADD", unit: "ms", target: 1, ...m.add },
+    { name: "DEL with host access / peer's plain DEL", unit: "ms", ...m.del },
+  ];
+}
+
+/** Host access of a parent's only attachment: its ADD makes the access link, its DEL removes it, a second link to delete. */
+async function onlyHostAccess(bench: Bench): Promise<Row[]> {
+  const at = prepare(bench, "only", total(bench.count), true);
+  const m = await inPairs(bench.plugins, bench.count, {
+    add: async (plugin, i) => wall(await at(plugin, i).add()),
+    del: async (plugin, i) => wall(await at(plugin, i).del()),
+  });
+  return [
+    { name: "…, making the access link / plain ADD", unit: "ms", ...m.add },
+    { name: "…, removing the access link / plain DEL", unit: "ms", ...m.del },
+  ];
+}
+
+/** Many at once: the time until the last has ended, and the processor time of all. */
+async function atOnce(bench: Bench): Promise<Row[]> {
+  const count: Count = { pairs: Math.max(3, Math.round(bench.count.pairs / 10)), warmUp: 1 };
+  const { together } = bench;
+  const at = prepare(bench, "once", total(count) * together);
+  const all = (verb: "add" | "del", cpu: Map<string, number>): Action => {
+    return async (plugin, pair) => {
+      const attachments = Array.from({ length: together }, (_, i) => at(plugin, pair * together + i));
+      const start = performance.now();
+      const costs = await Promise.all(attachments.map((a) => a[verb]()));
+      const last = performance.now() - start;
+      cpu.set(
+        plugin.side,
+        costs.reduce((sum, cost) => sum + cost.cpu, 0),
+      );
+      return last;
+    };
+  };
+  const used = { add: new Map<string, number>(), del: new Map<string, number>() };
+  const cpuOf = (cpu: Map<string, number>): Action => {
+    return async (plugin) => cpu.get(plugin.side) ?? Number.NaN;
+  };
+  const m = await inPairs(bench.plugins, count, {
+    add: all("add", used.add),
+    addCpu: cpuOf(used.add),
+    del: all("del", used.del),
+    delCpu: cpuOf(used.del),
+  });
+  return [
+    { name: `${together} ADDs at once: until the last`, unit: "ms", target: 0.8, ...m.add },
+    { name: `${together} ADDs at once: processor time of all`, unit: "ms", target: 0.8, ...m.addCpu },
+    { name: `${together} DELs at once: until the last`, unit: "ms", ...m.del },
+    { name: `${together} DELs at once: processor time of all`, unit: "ms", ...m.delCpu },
+  ];
+}
+
+/** The floor: a process that is started, reads its input, answers and ends. The peer's ADD starts two. */
+async function empty(bench: Bench): Promise<Row[]> {
+  const used = new Map<string, number>();
+  const m = await inPairs(bench.plugins, bench.count, {
+    wall: async (plugin) => {
+      const target = { containerId: "none", netns: "" };
+      const { cost } = await call(plugin, "VERSION", target, { cniVersion: "1.0.0" });
+      used.set(plugin.side, cost.cpu);
+      return cost.wall;
+    },
+    cpu: async (plugin) => used.get(plugin.side) ?? Number.NaN,
+  });
+  return [
+    { name: "empty process (VERSION)", unit: "ms", ...m.wall },
+    { name: "empty process: processor time", unit: "ms", ...m.cpu },
+  ];
+}
+
+async function memory(bench: Bench): Promise<Row[]> {
+  const count: Count = { pairs: Math.min(10, bench.count.pairs), warmUp: 1 };
+  const used = { anonymous: new Map<string, number>(), together: new Map<string, number>() };
+  const m = await inPairs(bench.plugins, count, {
+    largest: async (plugin, n) => {
+      const containerId = `memory-${plugin.side}-${n}`;
+      const config = networkConfig(plugin.side, "memory", bench.parent);
+      const peak = await memoryOfAdd(plugin, { containerId, netns: bench.world.namespace(containerId) }, config);
+      used.anonymous.set(plugin.side, peak.anonymous);
+      used.together.set(plugin.side, peak.together);
+      return peak.largest;
+    },
+    anonymous: async (plugin) => used.anonymous.get(plugin.side) ?? Number.NaN,
+    together: async (plugin) => used.together.get(plugin.side) ?? Number.NaN,
+  });
+  return [
+    { name: "memory of one ADD: largest process", unit: "MiB", ...m.largest },
+    { name: "…, without pages of files", unit: "MiB", ...m.anonymous },
+    { name: "…, all its processes at once", unit: "MiB", ...m.together },
+  ];
+}
+
+/** All series, in the order in which they run. */
+export const series: readonly Series[] = [
+  { name: "ADD, CHECK, DEL", run: plain },
+  { name: "host access", run: hostAccess },
+  { name: "host access of an only attachment", run: onlyHostAccess },
+  { name: "many at once", run: atOnce },
+  { name: "empty process", run: empty },
+  { name: "memory", run: memory },
+];

@@ -1,0 +1,35 @@
+// The table that a run prints.
+import type { Row } from "./rows.ts";
+import { ratios, type Summary, summarize } from "./statistics.ts";
+
+const WIDTH = 8;
+
+function cells(summary: Summary | undefined, digits: number): string {
+  const values = summary === undefined ? [] : [summary.min, summary.median, summary.max];
+  return [0, 1, 2].map((i) => (values[i]?.toFixed(digits) ?? "–").padStart(WIDTH)).join("");
+}
+
+function targetOf({ target }: Row, ratio: Summary | undefined): string {
+  if (target === undefined) return "";
+  const verdict = ratio === undefined ? "" : ratio.median <= target ? " met" : " missed";
+  return `≤ ${target.toFixed(2)}${verdict}`;
+}
+
+/** The rows as a table of text: minimum, median and maximum of each side and of the paired ratios. */
+export function table(rows: readonly Row[]): string {
+  const width = Math.max(...rows.map((row) => row.name.length + row.unit.length + 2));
+  const group = (title: string): string => title.padStart(3 * WIDTH);
+  const three = ["min", "median", "max"].map((word) => word.padStart(WIDTH)).join("");
+  const lines = rows.map((row) => {
+    const digits = row.unit === "MiB" ? 1 : 2;
+    const ratio = summarize(row.peer.length === 0 ? [] : ratios(row.berth, row.peer));
+    const name = `${row.name}, ${row.unit}`.padEnd(width);
+    const [berth, peer] = [summarize(row.berth), summarize(row.peer)].map((s) => cells(s, digits));
+    return `${name}${berth}  ${peer}  ${cells(ratio, 2)}  ${targetOf(row, ratio)}`.trimEnd();
+  });
+  return [
+    `${" ".repeat(width)}${group("Berth")}  ${group("peer")}  ${group("Berth / peer")}  target of the`,
+    `${" ".repeat(width)}${three}  ${three}  ${three}  median ratio`,
+    ...lines,
+  ].join("\n");
+}
