@@ -1,4 +1,4 @@
-// npm run bench [-- --quick] [-- --json FILE] [-- --berth PATH]: Berth beside the standard macvlan and host-local.
+// npm run bench [-- OPTION…]: Berth beside the standard macvlan and host-local.
 import { existsSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, release } from "node:os";
 import { resolve } from "node:path";
@@ -20,12 +20,14 @@ const usage = `Usage: npm run bench -- [OPTION…]
   --quick        fewer pairs: under a minute
   --json FILE    write every measured value to FILE too
   --berth PATH   the executable to measure (default: dist/berth)
+  --peer PATH    another build of Berth in the peer's place
   --only WORD    only the series whose name contains WORD: ${series.map((s) => s.name).join("; ")}`;
 
 const flags = {
   quick: { type: "boolean", default: false },
   json: { type: "string" },
   berth: { type: "string", default: `${root}dist/berth` },
+  peer: { type: "string" },
   only: { type: "string", default: "" },
   help: { type: "boolean", default: false },
   inside: { type: "boolean", default: false },
@@ -71,10 +73,10 @@ async function main(): Promise<number> {
     return 0;
   }
   const berth = resolve(o.berth);
-  const peer = findPeer();
+  const peer = o.peer === undefined ? findPeer() : berthPlugin("peer", resolve(o.peer));
   const count = countOf(o.quick);
   if (o.inside) {
-    await inside([berthPlugin(berth), ...(peer === undefined ? [] : [peer])], count, o.only);
+    await inside([berthPlugin("berth", berth), ...(peer === undefined ? [] : [peer])], count, o.only);
     return 0;
   }
   if (!existsSync(berth)) {
@@ -90,7 +92,14 @@ async function main(): Promise<number> {
   }
   if (peer === undefined) console.log(noPeer);
   const where = machine();
-  const again = [...(o.quick ? ["--quick"] : []), "--berth", berth, "--only", o.only];
+  const again = [
+    ...(o.quick ? ["--quick"] : []),
+    "--berth",
+    berth,
+    "--only",
+    o.only,
+    ...(o.peer === undefined ? [] : ["--peer", resolve(o.peer)]),
+  ];
   const p = Bun.spawn(inNamespaces(process.execPath, import.meta.path, "--inside", ...again), {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -103,7 +112,7 @@ async function main(): Promise<number> {
   }
   console.log(`${where}
 Berth: ${berth}
-peer:  ${peer === undefined ? "none" : `${peer.executable} with ${peer.cniPath}/host-local`}
+peer:  ${peer === undefined ? "none" : `${peer.executable}${o.peer === undefined ? ` with ${peer.cniPath}/host-local` : ""}`}
 ${count.pairs} pairs after ${count.warmUp} to warm up, fewer for "at once" and memory; who goes first alternates.
 Each call is a process as a runtime starts it, timed from its start to its end. Milliseconds depend on what else the
 machine does meanwhile; the ratios are of pairs, call beside call, and are what counts: below 1.00 Berth needs less.

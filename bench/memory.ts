@@ -13,6 +13,8 @@ export interface Memory {
   readonly anonymous: number;
   /** Resident memory of all processes that the call had at once. */
   readonly together: number;
+  /** How often it was looked at; seldom, where other programs kept this one from running, and then the peak was missed. */
+  readonly looks: number;
 }
 
 interface Seen {
@@ -55,8 +57,9 @@ function childrenOf(pid: number): number[] {
 
 /** Watches a process of this one until it ends. It blocks the thread, so that the ended process is not reaped meanwhile. */
 function watch(pid: number): Memory {
-  let [largest, anonymous, together] = [0, 0, 0];
+  let [largest, anonymous, together, looks] = [0, 0, 0, 0];
   for (let self = memoryOf(pid); self !== undefined; self = memoryOf(pid)) {
+    looks++;
     const all = [self, ...childrenOf(pid).flatMap((child) => memoryOf(child) ?? [])];
     largest = Math.max(largest, ...all.map((m) => m.peak));
     anonymous = Math.max(anonymous, ...all.map((m) => m.anonymous));
@@ -65,7 +68,7 @@ function watch(pid: number): Memory {
       all.reduce((sum, m) => sum + m.peak, 0),
     );
   }
-  return { largest: largest / 1024, anonymous: anonymous / 1024, together: together / 1024 };
+  return { largest: largest / 1024, anonymous: anonymous / 1024, together: together / 1024, looks };
 }
 
 /** The peak memory of one ADD, which is done. Throws where it fails. */

@@ -26,9 +26,9 @@ export const noPeer = `The standard plugins macvlan and host-local are not insta
   apt install containernetworking-plugins   (Debian, Ubuntu)
   dnf install containernetworking-plugins   (Fedora, RHEL)`;
 
-/** Berth's executable as a plugin. */
-export function berthPlugin(executable: string): Plugin {
-  return { side: "berth", executable, cniPath: DIRECTORIES.join(":") };
+/** An executable of Berth as a plugin, on either side: two builds can be compared too. */
+export function berthPlugin(side: Side, executable: string): Plugin {
+  return { side, executable, cniPath: DIRECTORIES.join(":") };
 }
 
 /** A network's configuration as a runtime passes it. */

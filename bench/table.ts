@@ -15,10 +15,14 @@ function targetOf({ target }: Row, ratio: Summary | undefined): string {
   return `≤ ${target.toFixed(2)}${verdict}`;
 }
 
+/** A title over the three columns of a summary. */
+function group(title: string): string {
+  return title.padStart(3 * WIDTH);
+}
+
 /** The rows as a table of text: minimum, median and maximum of each side and of the paired ratios. */
 export function table(rows: readonly Row[]): string {
   const width = Math.max(...rows.map((row) => row.name.length + row.unit.length + 2));
-  const group = (title: string): string => title.padStart(3 * WIDTH);
   const three = ["min", "median", "max"].map((word) => word.padStart(WIDTH)).join("");
   const lines = rows.map((row) => {
     const digits = row.unit === "MiB" ? 1 : 2;
@@ -28,7 +32,7 @@ export function table(rows: readonly Row[]): string {
     return `${name}${berth}  ${peer}  ${cells(ratio, 2)}  ${targetOf(row, ratio)}`.trimEnd();
   });
   return [
-    `${" ".repeat(width)}${group("Berth")}  ${group("peer")}  ${group("Berth / peer")}  target of the`,
+    `${" ".repeat(width)}${["Berth", "peer", "Berth / peer"].map(group).join("  ")}  target of the`,
     `${" ".repeat(width)}${three}  ${three}  ${three}  median ratio`,
     ...lines,
   ].join("\n");

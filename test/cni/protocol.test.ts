@@ -166,12 +166,12 @@ describe("what a call needs", () => {
     ],
   ];
   test.each(cases)("%s", async (_, verb, config, env, code, sentence) => {
-    const before = [w.ip("c", "link show"), w.ip("", "link show")];
+    const before = [w.snapshot("c"), w.snapshot("")];
     const reply = await call(verb, config, env);
     expect(reply.exitCode).toBe(1);
     expect(reply.json["code"]).toBe(code);
     expect(reply.json["msg"]).toContain(sentence);
-    expect([w.ip("c", "link show"), w.ip("", "link show")]).toEqual(before);
+    expect([w.snapshot("c"), w.snapshot("")]).toEqual(before);
   });
 
   test("no cniVersion means 0.1.0, in results and in errors", async () => {
