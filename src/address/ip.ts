@@ -5,6 +5,7 @@
 // and BigInt several times, each costing 0.1 ms on first use in a process that lives 10 ms.
 import { IPv4, IPv6 } from "@se-oss/ip-address";
 
+/** The IP version. */
 export type Family = 4 | 6;
 
 /** A dotted end (RFC 4291 section 2.2, form 3) as two groups; text without one as it is. Undefined for a wrong one. */

@@ -1,7 +1,6 @@
 // Attaching: from a request to an applied plan.
 import { parseMac, randomMac } from "../address/mac.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
-import { providerFor } from "../ipam/provider-for.ts";
 import type { Allocation, IpamProvider } from "../ipam/provider.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLink, type Link } from "../kernel/links.ts";
@@ -12,6 +11,7 @@ import type { Where } from "../plan/step.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import type { Kind, NetworkConfig } from "./config.ts";
 import { gatherHost } from "./host-access.ts";
+import { addressesOf, ipamOf } from "./allocation.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
 import { findParent } from "./parent.ts";
 import { notifySysctls, planAttachment } from "./plan.ts";
@@ -40,11 +40,6 @@ export interface Attached {
   readonly detail: SubInterface;
   /** The attachment's link as the kernel has it; undefined when nothing was applied. */
   readonly link: Link | undefined;
-}
-
-/** The IPAM provider of a configuration. */
-export function ipamOf(config: NetworkConfig, delegate: DelegateCall): IpamProvider {
-  return providerFor(config.ipam, { ipRanges: config.runtimeConfig?.ipRanges ?? [], delegate });
 }
 
 /**
@@ -78,11 +73,6 @@ export async function attach(request: AttachRequest): Promise<Attached> {
     removeRecord(request.key);
     throw asFailure(thrown, `attach ${describeKey(request.key)}`);
   }
-}
-
-/** The addresses of an allocation, without their prefix lengths. */
-export function addressesOf(allocation: Allocation | undefined): string[] {
-  return (allocation?.ips ?? []).map((lease) => lease.address.replace(/\/.*/u, ""));
 }
 
 /**

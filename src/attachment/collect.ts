@@ -1,7 +1,7 @@
 // Garbage collection: attachments that nobody needs any more.
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { asFailure, Failure } from "../report/failure.ts";
-import { ipamOf } from "./attach.ts";
+import { ipamOf } from "./allocation.ts";
 import { type NetworkConfig, readConfig } from "./config.ts";
 import { detach, isOrphan } from "./detach.ts";
 import { describeKey, type Key } from "./key.ts";

@@ -10,6 +10,7 @@ export const cniVersions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"
 
 /** The kinds of attachment. */
 export const kinds = ["macvlan", "macvtap", "ipvlan", "vlan"] as const;
+/** A kind of attachment. */
 export type Kind = (typeof kinds)[number];
 
 const described = (text: string): v.DescriptionAction<string, string> => v.description(text);
@@ -199,6 +200,7 @@ export const networkKeys = {
 
 /** A network's configuration. Keys that are not listed are kept and ignored, as other plugins do. */
 export const NetworkConfig = v.looseObject(networkKeys);
+/** {@link NetworkConfig} as it was read, defaults filled in. */
 export type NetworkConfig = v.InferOutput<typeof NetworkConfig>;
 
 /** One thing that is wrong with a configuration. */

@@ -10,7 +10,7 @@ import { type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Step } from "../plan/step.ts";
 import { asFailure, Failure } from "../report/failure.ts";
-import { addressesOf, ipamOf } from "./attach.ts";
+import { addressesOf, ipamOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
 import { type AttachmentRecord, lockAttachment, lockParent, readRecord, removeRecord } from "./record.ts";

@@ -59,6 +59,7 @@ async function dryRun(request: AttachRequest, json: boolean): Promise<void> {
   else for (const line of commands) console.log(line);
 }
 
+/** `berth attach`. */
 export const attachCommand = buildCommand({
   docs: {
     brief: "attach a namespace to a network",

@@ -25,6 +25,7 @@ async function checkRecord(record: AttachmentRecord): Promise<Failure | undefine
   }
 }
 
+/** `berth check`. */
 export const checkCommand = buildCommand({
   docs: {
     brief: "compare attachments with the kernel and with IPAM",

@@ -42,6 +42,7 @@ function commandsFor(records: readonly AttachmentRecord[], request: DetachReques
   return explainUndo(recognise(request, places), request.netns ?? "");
 }
 
+/** `berth detach`. */
 export const detachCommand = buildCommand({
   docs: {
     brief: "detach a namespace from a network",

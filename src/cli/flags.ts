@@ -10,8 +10,10 @@ function pid(value: string): number {
   throw new SyntaxError(`${value} is no process id`);
 }
 
+/** `--json`. */
 export const json = { kind: "boolean", brief: "answer as JSON", default: false, withNegated: false } as const;
 
+/** `--dry-run`. */
 export const dryRun = {
   kind: "boolean",
   brief: "change nothing; print what would be done, as commands",
@@ -19,6 +21,7 @@ export const dryRun = {
   withNegated: false,
 } as const;
 
+/** The flags that name a network. */
 export const network = {
   network: { kind: "parsed", parse: text, brief: "the network's name", optional: true, placeholder: "NAME" },
   config: {
@@ -37,6 +40,7 @@ export const network = {
   },
 } as const;
 
+/** The flags that name a namespace and an attachment in it. */
 export const place = {
   netns: {
     kind: "parsed",

@@ -10,6 +10,7 @@ interface Flags {
   readonly dryRun: boolean;
 }
 
+/** `berth gc`. */
 export const gcCommand = buildCommand({
   docs: {
     brief: "detach every attachment whose namespace is gone",

@@ -59,6 +59,7 @@ function place(executable: string, target: string): "link" | "copy" {
   return how;
 }
 
+/** `berth install`. */
 export const installCommand = buildCommand({
   docs: {
     brief: "put the plugins into a CNI plugin directory",

@@ -32,6 +32,7 @@ const routing = buildCommand({
   },
 });
 
+/** `berth lab`. */
 export const labRoutes = buildRouteMap({
   docs: { brief: "see it work, in namespaces of its own" },
   routes: { routing },

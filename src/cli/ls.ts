@@ -4,6 +4,7 @@ import * as flag from "./flags.ts";
 import { printJson, printTable, reporting } from "./output.ts";
 import { allRecords } from "./records.ts";
 
+/** `berth ls`. */
 export const lsCommand = buildCommand({
   docs: { brief: "list the attachments" },
   parameters: { flags: { json: flag.json } },

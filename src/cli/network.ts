@@ -169,6 +169,7 @@ const ls = buildCommand({
   },
 });
 
+/** `berth network`. */
 export const networkRoutes = buildRouteMap({
   docs: { brief: "list and check network configurations" },
   routes: { ls, check },

@@ -1,5 +1,5 @@
 import { buildCommand } from "@stricli/core";
-import { status } from "../attachment/check.ts";
+import { status } from "../attachment/status.ts";
 import { readConfig } from "../attachment/config.ts";
 import { kindOf } from "../attachment/sub-interface.ts";
 import { asFailure, type Failure } from "../report/failure.ts";
@@ -33,6 +33,7 @@ async function statusOf(text: string): Promise<Failure | undefined> {
   }
 }
 
+/** `berth status`. */
 export const statusCommand = buildCommand({
   docs: {
     brief: "say whether networks can take another attachment",

@@ -1,6 +1,7 @@
 // The CNI plugin: one call, one answer on stdout, one exit status.
 import { attach } from "../attachment/attach.ts";
-import { check, status } from "../attachment/check.ts";
+import { check } from "../attachment/check.ts";
+import { status } from "../attachment/status.ts";
 import { collect } from "../attachment/collect.ts";
 import { detach } from "../attachment/detach.ts";
 import { asFailure, Failure } from "../report/failure.ts";

@@ -7,7 +7,6 @@ import type { Failure, Reason } from "../report/failure.ts";
  * | code | meaning |
  * |---|---|
  * | 1 | incompatible CNI version |
- * | 2 | unsupported field in the network configuration |
  * | 3 | container unknown or gone |
  * | 4 | invalid environment variable or option |
  * | 5 | I/O failure |
@@ -27,7 +26,6 @@ import type { Failure, Reason } from "../report/failure.ts";
  */
 const codes: Readonly<Record<Reason, number>> = {
   version: 1,
-  field: 2,
   missing: 3,
   request: 4,
   io: 5,

@@ -8,6 +8,7 @@ import { Failure } from "../report/failure.ts";
 import { type Verb, type VerbName, verbs } from "./verbs.ts";
 import { type CniVersion, isAtLeast, versionOf } from "./version.ts";
 
+/** Environment variables by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A call that may be served. */

@@ -26,6 +26,7 @@ export const verbs = {
   VERSION: { requires: [], since: "0.1.0", config: false },
 } as const satisfies Record<string, Verb>;
 
+/** A command of CNI. */
 export type VerbName = keyof typeof verbs;
 
 /** True for the name of a command. */

@@ -1,4 +1,5 @@
 // Reading JSON of unknown shape.
+/** A JSON object. */
 export type Json = Readonly<Record<string, unknown>>;
 
 /** True for a JSON object: no list, no null. */

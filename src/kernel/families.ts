@@ -1,6 +1,8 @@
 import { type Family, ipFromBytes } from "../address/ip.ts";
 
+/** IPv4 (include/linux/socket.h). */
 export const AF_INET = 2;
+/** IPv6. */
 export const AF_INET6 = 10;
 
 /** The kernel's number of an address family. */

@@ -24,9 +24,13 @@ const { symbols: c } = dlopen("libc.so.6", {
   umount2: { args: [pointer, i32], returns: i32 },
 });
 
+/** setns(2), unshare(2): the network namespace (include/uapi/linux/sched.h). */
 export const CLONE_NEWNET = 0x40000000;
+/** mount(2): a second place for what is mounted (include/uapi/linux/mount.h). */
 export const MS_BIND = 0x1000;
+/** mount(2): with all mounts below. */
 export const MS_REC = 0x4000;
+/** mount(2): changes are not passed on to other mount namespaces. */
 export const MS_PRIVATE = 0x40000;
 const MNT_DETACH = 2;
 const O_CLOEXEC = 0x80000;

@@ -20,9 +20,11 @@ const NLM_F_ACK_TLVS = 0x200;
 const NLM_F_DUMP = 0x300;
 const NLMSGERR_ATTR_MSG = 1;
 
-/** Flags of a request that makes something (include/uapi/linux/netlink.h). */
+/** A request that makes something (include/uapi/linux/netlink.h): replace what is there. */
 export const NLM_F_REPLACE = 0x100;
+/** Not where it is there already. */
 export const NLM_F_EXCL = 0x200;
+/** Make it where it is not there. */
 export const NLM_F_CREATE = 0x400;
 
 const SOL_SOCKET = 1;

@@ -2,14 +2,7 @@
 import { readFileSync } from "node:fs";
 import { mount, MS_PRIVATE, MS_REC } from "../kernel/libc.ts";
 import { Failure } from "../report/failure.ts";
-
-/** How a lab shall run. */
-export interface LabOptions {
-  /** Answer as JSON. */
-  readonly json: boolean;
-  /** Leave it standing until interrupted, with a command to enter it. */
-  readonly keep: boolean;
-}
+import { type LabOptions, self } from "./session.ts";
 
 /** The stories. */
 const stories = {
@@ -18,11 +11,6 @@ const stories = {
 
 const INSIDE = "BERTH_LAB";
 const namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-
-/** This program, as a command to start it again: the executable, or the runtime with its script. */
-export function self(): string[] {
-  return /\/bun(\.exe)?$/u.test(process.execPath) ? [process.execPath, Bun.main] : [process.execPath];
-}
 
 /** Runs a lab; the exit status. Throws `Failure` where this host lets nobody make namespaces. */
 export async function runLab(story: keyof typeof stories, options: LabOptions): Promise<number> {
@@ -79,17 +67,4 @@ async function inside(story: keyof typeof stories, options: LabOptions): Promise
   mount("tmpfs", "/run", "tmpfs", 0, "mode=0755");
   mount("tmpfs", "/var/lib", "tmpfs", 0, "mode=0755");
   return await stories[story](options, pid);
-}
-
-/** Waits until interrupted. */
-export async function untilInterrupted(): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setInterval(() => {}, 60_000); // something must keep the event loop alive
-    const end = (): void => {
-      clearInterval(timer);
-      resolve();
-    };
-    process.on("SIGINT", end);
-    process.on("SIGTERM", end);
-  });
 }

@@ -6,7 +6,7 @@ import { listNeighbours } from "../kernel/neighbours.ts";
 import { RTPROT_BERTH } from "../kernel/protocol.ts";
 import { describeRoute, listRoutes, lookUpRoute } from "../kernel/routes.ts";
 import { Failure } from "../report/failure.ts";
-import { type LabOptions, self, untilInterrupted } from "./lab.ts";
+import { type LabOptions, self, untilInterrupted } from "./session.ts";
 import { routingPicture } from "./picture.ts";
 import { type Proof, prove, proveNone, type Spot } from "./proofs.ts";
 import { HOST, World } from "./world.ts";

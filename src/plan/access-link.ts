@@ -26,6 +26,7 @@ function inUse(nl: Netlink, linkIndex: number): boolean {
   return routes || listNeighbours(nl, linkIndex).some((n) => n.protocol === RTPROT_BERTH);
 }
 
+/** The type of step `access-link`. */
 export const accessLink: StepType<AccessLinkStep> = {
   apply(step, pipeline) {
     const nl = pipeline.places.host.netlink;

@@ -9,6 +9,7 @@ import type { AddressStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 import { Failure } from "../report/failure.ts";
 
+/** The type of step `address`. */
 export const address: StepType<AddressStep> = {
   apply(step, pipeline) {
     const index = pipeline.indexOrThrow(step.where, step.link);

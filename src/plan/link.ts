@@ -101,6 +101,7 @@ export function differences(link: Link, step: LinkStep | AccessLinkStep): string
   return found;
 }
 
+/** The type of step `link`. */
 export const link: StepType<LinkStep> = {
   apply: create,
 

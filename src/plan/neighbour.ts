@@ -8,6 +8,7 @@ import { quote } from "./shell.ts";
 import type { NeighbourStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 
+/** The type of step `neighbour`. */
 export const neighbour: StepType<NeighbourStep> = {
   apply(step, pipeline) {
     const index = pipeline.indexOrThrow(step.where, step.link);

@@ -11,6 +11,7 @@ class Place implements Disposable {
     this.#namespace = namespace;
   }
 
+  /** The socket; throws `SysError` where it cannot be opened. */
   get netlink(): Netlink {
     this.#netlink ??= this.#namespace === undefined ? new Netlink() : this.#namespace.netlink();
     return this.#netlink;

@@ -53,6 +53,7 @@ function judgeExisting(step: RouteStep, pipeline: Pipeline, error: SysError): Fa
   );
 }
 
+/** The type of step `route`. */
 export const route: StepType<RouteStep> = {
   apply(step, pipeline) {
     const index = pipeline.indexOrThrow(step.where, step.link);

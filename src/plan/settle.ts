@@ -9,6 +9,7 @@ function list(addresses: readonly Address[]): string {
   return addresses.map((a) => a.cidr.ip).join(", ");
 }
 
+/** The type of step `settle`. */
 export const settle: StepType<SettleStep> = {
   apply(step, pipeline) {
     const index = pipeline.indexOrThrow(step.where, step.link);

@@ -3,6 +3,7 @@ import { quote } from "./shell.ts";
 import type { SysctlStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 
+/** The type of step `sysctl`. */
 export const sysctl: StepType<SysctlStep> = {
   apply(step, pipeline) {
     pipeline.flushOrThrow(); // the link must be there

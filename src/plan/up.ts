@@ -5,6 +5,7 @@ import { quote } from "./shell.ts";
 import type { UpStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 
+/** The type of step `up`. */
 export const up: StepType<UpStep> = {
   apply(step, pipeline) {
     const alias = step.alias === undefined ? {} : { alias: step.alias };

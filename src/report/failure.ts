@@ -4,7 +4,6 @@
  * | reason | meaning |
  * |---|---|
  * | version | a protocol version that is not supported |
- * | field | a field whose value is well-formed but not supported |
  * | config | a network configuration that cannot work |
  * | request | the caller's request (environment, options) is wrong or incomplete |
  * | decode | text that cannot be parsed |
@@ -24,7 +23,6 @@
  */
 export type Reason =
   | "version"
-  | "field"
   | "config"
   | "request"
   | "decode"

@@ -1,0 +1,45 @@
+// Whether a network can take another attachment.
+import type { DelegateCall } from "../ipam/delegated.ts";
+import { supportsKind } from "../kernel/links.ts";
+import { Netlink } from "../kernel/netlink.ts";
+import { Failure, type FailureOptions } from "../report/failure.ts";
+import { ipamOf } from "./allocation.ts";
+import type { Kind, NetworkConfig } from "./config.ts";
+import { findParent } from "./parent.ts";
+import { subInterfaceOf } from "./sub-interface.ts";
+
+/**
+ * Whether a network can take another attachment: the parent is there and up, the kernel has the kind, IPAM has a free
+ * address. Throws `Failure`: `limited` where existing attachments suffer too, `unavailable` otherwise.
+ */
+export async function status(config: NetworkConfig, kind: Kind, delegate: DelegateCall): Promise<void> {
+  const detail = subInterfaceOf(config, kind);
+  using nl = new Netlink();
+  if (!supportsKind(nl, detail)) {
+    throw new Failure("unavailable", `serve network ${config.name}: this kernel has no ${kind}`, {
+      advice: `Load its module (modprobe ${kind === "vlan" ? "8021q" : kind}) or boot a kernel that has it.`,
+    });
+  }
+  if (!config.linkInContainer) {
+    const parent = parentOrLimited(nl, config);
+    if (!parent.up) {
+      throw new Failure("limited", `serve network ${config.name}: its parent ${parent.name} is down`, {
+        advice: `Set it up: ip link set dev ${parent.name} up`,
+      });
+    }
+  }
+  await ipamOf(config, delegate).status(config.name);
+}
+
+function withAdvice({ advice }: Failure): FailureOptions {
+  return advice === undefined ? {} : { advice };
+}
+
+function parentOrLimited(nl: Netlink, config: NetworkConfig): ReturnType<typeof findParent> {
+  try {
+    return findParent(nl, config.master);
+  } catch (e) {
+    if (!(e instanceof Failure)) throw e;
+    throw new Failure("limited", `serve network ${config.name}: ${e.message}`, withAdvice(e));
+  }
+}

@@ -1,0 +1,27 @@
+// What every story of the lab needs of the session it is played in.
+
+/** How a lab shall run. */
+export interface LabOptions {
+  /** Answer as JSON. */
+  readonly json: boolean;
+  /** Leave it standing until interrupted, with a command to enter it. */
+  readonly keep: boolean;
+}
+
+/** This program, as a command to start it again: the executable, or the runtime with its script. */
+export function self(): string[] {
+  return /\/bun(\.exe)?$/u.test(process.execPath) ? [process.execPath, Bun.main] : [process.execPath];
+}
+
+/** Waits until interrupted. */
+export async function untilInterrupted(): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setInterval(() => {}, 60_000); // something must keep the event loop alive
+    const end = (): void => {
+      clearInterval(timer);
+      resolve();
+    };
+    process.on("SIGINT", end);
+    process.on("SIGTERM", end);
+  });
+}
