@@ -20,7 +20,8 @@ const usage = `Usage: npm run bench -- [OPTION…]
   --quick        fewer pairs: under a minute
   --json FILE    write every measured value to FILE too
   --berth PATH   the executable to measure (default: dist/berth)
-  --peer PATH    another build of Berth in the peer's place
+  --peer PATH    another build of Berth in the peer's place; copy both files anew and alike before (dd bs=64M), as
+                 how a file was written decides how large its pages in the page cache are, and that alone makes 20 %
   --only WORD    only the series whose name contains WORD: ${series.map((s) => s.name).join("; ")}`;
 
 const flags = {
@@ -117,7 +118,7 @@ ${count.pairs} pairs after ${count.warmUp} to warm up, fewer for "at once" and m
 Each call is a process as a runtime starts it, timed from its start to its end. Milliseconds depend on what else the
 machine does meanwhile; the ratios are of pairs, call beside call, and are what counts: below 1.00 Berth needs less.
 
-${table(rows)}`);
+${table(rows, o.peer === undefined)}`);
   if (o.json !== undefined) {
     const summaries = rows.map((row) => ({
       ...row,

@@ -20,8 +20,11 @@ function group(title: string): string {
   return title.padStart(3 * WIDTH);
 }
 
-/** The rows as a table of text: minimum, median and maximum of each side and of the paired ratios. */
-export function table(rows: readonly Row[]): string {
+/**
+ * The rows as a table of text: minimum, median and maximum of each side and of the paired ratios.
+ * @param targets whether the rows' targets are shown; they are for the standard plugins as the peer
+ */
+export function table(rows: readonly Row[], targets: boolean): string {
   const width = Math.max(...rows.map((row) => row.name.length + row.unit.length + 2));
   const three = ["min", "median", "max"].map((word) => word.padStart(WIDTH)).join("");
   const lines = rows.map((row) => {
@@ -29,11 +32,11 @@ export function table(rows: readonly Row[]): string {
     const ratio = summarize(row.peer.length === 0 ? [] : ratios(row.berth, row.peer));
     const name = `${row.name}, ${row.unit}`.padEnd(width);
     const [berth, peer] = [summarize(row.berth), summarize(row.peer)].map((s) => cells(s, digits));
-    return `${name}${berth}  ${peer}  ${cells(ratio, 2)}  ${targetOf(row, ratio)}`.trimEnd();
+    return `${name}${berth}  ${peer}  ${cells(ratio, 2)}  ${targets ? targetOf(row, ratio) : ""}`.trimEnd();
   });
   return [
-    `${" ".repeat(width)}${["Berth", "peer", "Berth / peer"].map(group).join("  ")}  target of the`,
-    `${" ".repeat(width)}${three}  ${three}  ${three}  median ratio`,
+    `${" ".repeat(width)}${["Berth", "peer", "Berth / peer"].map(group).join("  ")}${targets ? "  target of the" : ""}`,
+    `${" ".repeat(width)}${three}  ${three}  ${three}${targets ? "  median ratio" : ""}`,
     ...lines,
   ].join("\n");
 }

@@ -198,6 +198,18 @@ describe("host access", () => {
     nothingIsLeft();
   });
 
+  test("the host's packets leave with an address that the task has a route to, whatever others the host has", async () => {
+    w.ip("", "address add 172.30.0.1/32 dev lo");
+    const config = network({ hostrouteif: "auto", hostrouteip: ["192.168.10.22", "fd10::22"] });
+    await call("ADD", config);
+    expect(exchange(undefined, w.at("c"), "192.168.122.171", 80)).toMatchObject({ ok: true, peer: "192.168.10.22" });
+    expect(w.ipJson("", "route get 192.168.122.171")).toMatchObject([{ prefsrc: "192.168.10.22", dev: "berth-eth1" }]);
+    expect(w.ipJson("", "-6 route get fd22::2")).toMatchObject([{ prefsrc: "fd10::22", dev: "berth-eth1" }]);
+    await call("DEL", config);
+    w.ip("", "address del 172.30.0.1/32 dev lo");
+    nothingIsLeft();
+  });
+
   const refused: [string, Record<string, unknown>, string][] = [
     ["mode vepa", { mode: "vepa", hostrouteif: "auto" }, "use hostrouteif with mode vepa"],
     ["mode private", { mode: "private", hostrouteif: "macvtap1" }, "use hostrouteif with mode private"],
@@ -495,14 +507,18 @@ describe("what goes wrong", () => {
     }
   });
 
-  test("DEL without a record and without the namespace removes the host's routes", async () => {
-    const config = network({ hostrouteif: "auto" });
-    const added = await call("ADD", config);
-    rmSync("/run/berth", { recursive: true });
-    w.removeNamespace("c");
-    expect((await call("DEL", { ...config, prevResult: added.json }, { CNI_NETNS: "" })).text).toBe("");
-    w.namespace("c");
-    nothingIsLeft();
+  test("DEL without a record and without the namespace removes the host's routes, with a prevResult and without", async () => {
+    for (const known of [true, false]) {
+      const config = network({ hostrouteif: "auto" });
+      const added = await call("ADD", config);
+      rmSync("/run/berth", { recursive: true });
+      w.removeNamespace("c");
+      const last = known ? { ...config, prevResult: added.json } : config;
+      expect((await call("DEL", last, { CNI_NETNS: "" })).text).toBe("");
+      w.namespace("c");
+      w.sysctl("c", "net/ipv6/conf/default/accept_dad", "0");
+      nothingIsLeft();
+    }
   });
 
   test("a delegated IPAM that fails: its code and sentence, and nothing left; one that works is given back", async () => {
