@@ -301,7 +301,8 @@ describe("on the real kernel", () => {
 
   test("undo never deletes what Berth did not make", () => {
     using places = Places.open(NETNS);
-    w.ip("c", "link add eth0 type bridge");
+    // alike but for the group: kind, name and MAC are the plan's
+    w.ip("", `link add link eth1 name eth0 netns c address ${mac} type macvlan mode bridge`);
     w.ip("c", "link set eth0 up");
     w.ip("", "link add berth-eth1 link eth1 type macvlan mode bridge");
     w.ip("", "link set berth-eth1 up");
