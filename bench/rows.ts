@@ -14,7 +14,7 @@ export interface Row extends Measured {
 }
 
 /** What the rows are measured with. */
-export interface Bench {
+interface Bench {
   readonly world: World;
   /** The host's NIC on the LAN. */
   readonly parent: string;
