@@ -15,7 +15,15 @@ import { addressesOf, ipamOf } from "./allocation.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
 import { findParent } from "./parent.ts";
 import { notifySysctls, planAttachment } from "./plan.ts";
-import { type AttachmentRecord, lockAttachment, lockParent, readRecord, removeRecord, writeRecord } from "./record.ts";
+import {
+  type AttachmentRecord,
+  lockAttachment,
+  lockParent,
+  ownerOf,
+  readRecord,
+  removeRecord,
+  writeRecord,
+} from "./record.ts";
 import { choosesMac, subInterfaceOf } from "./sub-interface.ts";
 
 /** What a face asks for. */
@@ -62,7 +70,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
       const plan = finish(request, prepared, facts, allocation);
       const record = { ...intent, allocation, plan };
       writeRecord(record);
-      applyPlan(plan, places);
+      applyPlan(plan, places, (ip) => ownerOf(ip, request.key));
       const link = places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
       return { record, allocation, detail: prepared.detail, link };
     } catch (thrown) {
@@ -169,13 +177,15 @@ function finish(
   { parent, host }: Facts,
   allocation: Allocation,
 ): Plan {
-  const { mtu } = request.config;
+  const { mtu, defaultRoute, hostrouteif, sourceRouting } = request.config;
   return planAttachment({
     key: request.key,
     detail,
     parent,
     parentWhere,
     allocation,
+    sourceRouting: sourceRouting ?? (hostrouteif !== undefined || defaultRoute !== undefined),
+    ...(defaultRoute === undefined ? {} : { defaultRoute }),
     missingSysctls: missingSysctls(places, request.key.ifName),
     ...(mtu === undefined || mtu === 0 ? {} : { mtu }),
     ...(mac === undefined ? {} : { mac }),

@@ -167,6 +167,22 @@ export const networkKeys = {
       v.description("the host addresses that host access is for; absent: every global address of the host"),
     ),
   ),
+  defaultRoute: v.exactOptional(
+    v.pipe(
+      v.union([v.boolean(), v.literal("auto")]),
+      v.description(
+        "whether the attachment owns the container's default route; auto: the first of its networks by interface name does; absent: as ipam.routes say",
+      ),
+    ),
+  ),
+  sourceRouting: v.exactOptional(
+    v.pipe(
+      v.boolean(),
+      v.description(
+        "a routing table of its own, so that replies leave by the interface that the request came in by; absent: where hostrouteif or defaultRoute is given",
+      ),
+    ),
+  ),
   ipam: v.exactOptional(
     v.pipe(
       v.union([hostLocal, staticIpam, delegated, noIpam]),

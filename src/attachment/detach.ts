@@ -4,6 +4,7 @@ import type { DelegateCall } from "../ipam/delegated.ts";
 import { listAddresses } from "../kernel/addresses.ts";
 import { findLink, listLinks } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
+import { listRules } from "../kernel/rules.ts";
 import { LINK_GROUP_BERTH, RTPROT_BERTH } from "../kernel/protocol.ts";
 import { listRoutes, SCOPE_LINK, TABLE_MAIN } from "../kernel/routes.ts";
 import { type Plan, undoPlan } from "../plan/plan.ts";
@@ -76,6 +77,7 @@ export function recognise({ key, knownIps, config }: DetachRequest, places: Plac
   const own = link?.group === LINK_GROUP_BERTH ? link : undefined;
   const addresses = nl === undefined || own === undefined ? [] : listAddresses(nl, own.index).map((a) => a.cidr.ip);
   const steps: Step[] = [...hostRoutesTo(places.host.netlink, [...addresses, ...knownIps])];
+  if (nl !== undefined) steps.push(...rulesFrom(nl, addresses));
   if (own?.detail !== undefined) {
     steps.push({
       type: "link",
@@ -87,6 +89,17 @@ export function recognise({ key, knownIps, config }: DetachRequest, places: Plac
     });
   }
   return steps;
+}
+
+/** Berth's rules for these addresses in the container's namespace. */
+function rulesFrom(nl: Netlink, ips: readonly string[]): Step[] {
+  return ([4, 6] as const)
+    .flatMap((family) => listRules(nl, family))
+    .flatMap(({ from, table, priority, protocol }): Step[] =>
+      protocol === RTPROT_BERTH && from !== undefined && ips.includes(from.ip)
+        ? [{ type: "rule", where: "container", from: from.ip, table, priority }]
+        : [],
+    );
 }
 
 /** Berth's routes and neighbours on the host that lead to these addresses, and the access links that they used. */

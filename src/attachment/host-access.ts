@@ -1,5 +1,5 @@
 // Host access: which routes and neighbours let a host and an attachment on its own parent talk. Pure but for `gatherHost`.
-import { contains, hostCidr, parseCidr } from "../address/cidr.ts";
+import { type Cidr, contains, hostCidr } from "../address/cidr.ts";
 import { ipFamily, parseIp } from "../address/ip.ts";
 import { listAddresses } from "../kernel/addresses.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
@@ -155,37 +155,40 @@ function hostAddresses(nl: Netlink, wanted: NetworkConfig["hostrouteip"]): HostA
 }
 
 /** The host's side of a pair of addresses: one within the task's subnet if there is one, else one on a NIC. */
-function sourceFor(task: string, addresses: readonly HostAddress[]): string | undefined {
-  const cidr = parseCidr(task);
-  if (cidr === undefined) return undefined;
+function sourceFor(cidr: Cidr, addresses: readonly HostAddress[]): string | undefined {
   const same = addresses.filter((a) => ipFamily(a.ip) === ipFamily(cidr.ip));
   return (same.find((a) => contains(cidr, a.ip)) ?? same.find((a) => !a.loopback) ?? same[0])?.ip;
 }
 
+/** An attachment's routes to the host's addresses, of the families that it has itself. */
+export function hostRoutes(host: HostFacts, addresses: readonly Cidr[]): Route[] {
+  return host.addresses.flatMap(({ ip }) => {
+    const source = addresses.find((a) => ipFamily(a.ip) === ipFamily(ip))?.ip;
+    return source === undefined ? [] : [{ dst: hostCidr(ip), source, scope: SCOPE_LINK }];
+  });
+}
+
 /**
- * Routes and permanent neighbours on both sides, for every address of the attachment and both families alike. Routes with
- * a source and permanent neighbours make both directions independent of ARP, neighbour discovery and their sysctls.
- * @param addresses the attachment's, as CIDRs
+ * What host access needs beside {@link hostRoutes}, for every address of the attachment and both families alike. Routes
+ * with a source and permanent neighbours on both sides make both directions independent of ARP, neighbour discovery and
+ * their sysctls.
  */
-export function hostAccessSteps(host: HostFacts, ifName: string, mac: string, addresses: readonly string[]): Step[] {
-  const inside: Step[] = [];
-  const outside: Step[] = [];
-  const first = (family: 4 | 6): string | undefined =>
-    addresses.map((a) => parseCidr(a)?.ip).find((ip) => ip !== undefined && ipFamily(ip) === family);
-  for (const { ip } of host.addresses) {
-    const source = first(ipFamily(ip));
-    if (source === undefined) continue;
-    const route: Route = { dst: hostCidr(ip), source, scope: SCOPE_LINK };
-    inside.push({ type: "route", where: "container", link: ifName, route });
-    inside.push({ type: "neighbour", where: "container", link: ifName, ip, mac: host.mac });
-  }
-  for (const address of addresses) {
-    const task = parseCidr(address)?.ip;
+export function hostAccessSteps(host: HostFacts, ifName: string, mac: string, addresses: readonly Cidr[]): Step[] {
+  const inside = hostRoutes(host, addresses).map(({ dst }): Step => ({
+    type: "neighbour",
+    where: "container",
+    link: ifName,
+    ip: dst.ip,
+    mac: host.mac,
+  }));
+  const outside = addresses.flatMap((address): Step[] => {
     const source = sourceFor(address, host.addresses);
-    if (task === undefined || source === undefined) continue;
-    const route: Route = { dst: hostCidr(task), source, scope: SCOPE_LINK };
-    outside.push({ type: "route", where: "host", link: host.link, route });
-    outside.push({ type: "neighbour", where: "host", link: host.link, ip: task, mac });
-  }
+    if (source === undefined) return [];
+    const route: Route = { dst: hostCidr(address.ip), source, scope: SCOPE_LINK };
+    return [
+      { type: "route", where: "host", link: host.link, route },
+      { type: "neighbour", where: "host", link: host.link, ip: address.ip, mac },
+    ];
+  });
   return [...inside, ...outside];
 }

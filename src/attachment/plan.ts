@@ -8,8 +8,9 @@ import type { Route } from "../kernel/routes.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { Step, Where } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
-import { type HostFacts, hostAccessSteps } from "./host-access.ts";
+import { type HostFacts, hostAccessSteps, hostRoutes } from "./host-access.ts";
 import { describeKey, type Key } from "./key.ts";
+import { type RoutingPlace, routingPlace, sourceRoutingSteps } from "./source-routing.ts";
 
 /** How long duplicate address detection may take, milliseconds: what the standard plugins wait. */
 const SETTLE_MS = 10_000;
@@ -29,6 +30,10 @@ export interface PlanInput {
   readonly allocation: Allocation;
   /** Absent: no host access. */
   readonly host?: HostFacts;
+  /** The attachment gets a routing table of its own, and a rule for each of its addresses. */
+  readonly sourceRouting: boolean;
+  /** Whether it owns the container's default route; "auto": the first by interface name does; absent: as IPAM says. */
+  readonly defaultRoute?: boolean | "auto";
   /** Sysctls that the container's kernel lacks. */
   readonly missingSysctls: readonly string[];
 }
@@ -78,18 +83,29 @@ export function planAttachment(input: PlanInput): Plan {
         steps.push({ type: "sysctl", where: "container", key: sysctl, value });
     }
   }
-  for (const cidr of addresses) steps.push({ type: "address", where: "container", link, address: cidr });
+  const place = input.sourceRouting ? routingPlace(link) : undefined;
+  const metric = place === undefined ? {} : { metric: place.metric };
+  for (const cidr of addresses) steps.push({ type: "address", where: "container", link, address: cidr, ...metric });
   steps.push({ type: "up", where: "container", link, alias: aliasOf(key) });
   if (has6) steps.push({ type: "settle", where: "container", link, timeoutMs: SETTLE_MS });
-  for (const route of allocationRoutes(allocation, host))
-    steps.push({ type: "route", where: "container", link, route });
+  const routes = [...allocationRoutes(input), ...(host === undefined ? [] : hostRoutes(host, addresses))];
+  for (const route of routes.filter((r) => r.dst.prefix > 0 || input.defaultRoute !== false)) {
+    const own = place === undefined ? {} : { metric: route.metric ?? metricOf(route, place, input.defaultRoute) };
+    steps.push({ type: "route", where: "container", link, route: { ...route, ...own } });
+  }
+  if (place !== undefined) steps.push(...sourceRoutingSteps(link, place, addresses, routes));
   if (host !== undefined) {
     const mac = input.mac ?? parent.mac;
     if (mac === undefined)
       throw new Failure("config", `give ${link} host access: its parent ${parent.name} has no MAC`);
-    steps.push(...hostAccessSteps(host, link, mac, addresses.map(formatCidr)));
+    steps.push(...hostAccessSteps(host, link, mac, addresses));
   }
   return steps;
+}
+
+/** A route's metric in the main table, where several attachments may have one to the same destination. */
+function metricOf(route: Route, place: RoutingPlace, defaultRoute: PlanInput["defaultRoute"]): number {
+  return route.dst.prefix === 0 && defaultRoute === true ? place.owningMetric : place.metric;
 }
 
 function checkMtu({ mtu, parent, key }: PlanInput): void {
@@ -124,7 +140,7 @@ function checkHostAccess({ host, allocation, key }: PlanInput): void {
 }
 
 /** IPAM's routes as the kernel takes them; those to a host address are host access's own. */
-function allocationRoutes(allocation: Allocation, host: HostFacts | undefined): Route[] {
+function allocationRoutes({ allocation, host, defaultRoute }: PlanInput): Route[] {
   const hostDestinations = new Set((host?.addresses ?? []).map((a) => formatCidr(hostCidr(a.ip))));
   const gateways = allocation.ips.map((lease) => parseIp(lease.gateway ?? "")).filter((g) => g !== undefined);
   const routes: Route[] = [];
@@ -133,6 +149,13 @@ function allocationRoutes(allocation: Allocation, host: HostFacts | undefined): 
     const plain = spec.table === undefined && spec.priority === undefined;
     if (plain && hostDestinations.has(formatCidr(route.dst))) continue;
     routes.push(route);
+  }
+  if (defaultRoute === undefined || defaultRoute === false) return routes;
+  // asked for, whether IPAM answers one or not
+  for (const gateway of gateways) {
+    const everything = { ip: ipFamily(gateway) === 4 ? "0.0.0.0" : "::", prefix: 0 };
+    const has = routes.some((r) => r.dst.prefix === 0 && ipFamily(r.dst.ip) === ipFamily(gateway));
+    if (!has) routes.push({ dst: everything, gateway });
   }
   return routes;
 }

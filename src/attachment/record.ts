@@ -6,7 +6,7 @@ import { lockFile } from "../kernel/locks.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Failure } from "../report/failure.ts";
 import type { Kind } from "./config.ts";
-import { type Key, keyFileName } from "./key.ts";
+import { describeKey, type Key, keyFileName } from "./key.ts";
 
 const DIRECTORY = "/run/berth";
 const ATTACHMENTS = `${DIRECTORY}/attachments`;
@@ -134,6 +134,15 @@ export function removeRecord(key: Key): void {
   } catch (e) {
     throw ioFailure(`remove the record ${path}`, e);
   }
+}
+
+/** The attachment, other than this one, whose plan has a route on the host to an address, in words. */
+export function ownerOf(ip: string, except: Key): string | undefined {
+  const claims = (record: AttachmentRecord): boolean =>
+    keyFileName(record.key) !== keyFileName(except) &&
+    record.plan.some((s) => s.type === "route" && s.where === "host" && s.route.dst.ip === ip);
+  const owner = listRecords(() => {}).find(claims);
+  return owner === undefined ? undefined : describeKey(owner.key);
 }
 
 /** All records that can be read, by key; `unreadable` gets the failure of each that cannot. */

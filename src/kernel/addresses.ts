@@ -13,6 +13,7 @@ const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
+const IFA_RT_PRIORITY = 9;
 const IFA_PROTO = 11;
 const IFADDRMSG = 8;
 
@@ -41,8 +42,17 @@ export interface Address {
   readonly deprecated: boolean;
 }
 
-/** Adds an address to a link; EEXIST where the link has it. IPv4 gets the subnet's broadcast address, as `ip` with `brd +`. */
-export function newAddress(linkIndex: number, linkName: string, cidr: Cidr, dad: Dad = "link"): Request {
+/**
+ * Adds an address to a link; EEXIST where the link has it. IPv4 gets the subnet's broadcast address, as `ip` with `brd +`.
+ * @param metric of the prefix route that the kernel makes with it (kernel 4.18); absent: the kernel's own
+ */
+export function newAddress(
+  linkIndex: number,
+  linkName: string,
+  cidr: Cidr,
+  dad: Dad = "link",
+  metric?: number,
+): Request {
   const family = ipFamily(cidr.ip);
   const bytes = ipToBytes(cidr.ip);
   const flags = { link: 0, off: IFA_F_NODAD, optimistic: IFA_F_OPTIMISTIC }[dad];
@@ -50,6 +60,7 @@ export function newAddress(linkIndex: number, linkName: string, cidr: Cidr, dad:
   w.attribute(IFA_LOCAL, bytes).attribute(IFA_ADDRESS, bytes);
   if (family === 4 && cidr.prefix < 31) w.attribute(IFA_BROADCAST, broadcast(bytes, cidr.prefix));
   if (flags !== 0) w.attributeU32(IFA_FLAGS, flags);
+  if (metric !== undefined) w.attributeU32(IFA_RT_PRIORITY, metric);
   w.attributeU8(IFA_PROTO, RTPROT_BERTH);
   return {
     what: `add address ${formatCidr(cidr)} to ${linkName}`,

@@ -71,7 +71,7 @@ function traces(world: World, namespace: string): string[] {
   const nl = world.netlink(namespace);
   const routes = listRoutes(nl, { family: 4, protocol: RTPROT_BERTH }).map((r) => {
     const link = findLinkByIndex(nl, r.linkIndex ?? 0)?.name ?? "?";
-    return `route      ${describeRoute({ dst: r.dst }, link)}${r.source === undefined ? "" : ` src ${r.source}`}`;
+    return `route      ${describeRoute({ dst: r.dst, table: r.table }, link)}${r.source === undefined ? "" : ` src ${r.source}`}`;
   });
   const entries = listLinks(nl).flatMap((l) =>
     listNeighbours(nl, l.index)

@@ -13,7 +13,7 @@ import { Failure } from "../report/failure.ts";
 export const address: StepType<AddressStep> = {
   apply(step, pipeline) {
     const index = pipeline.indexOrThrow(step.where, step.link);
-    pipeline.send(step.where, newAddress(index, step.link, step.address, step.dad), (error) =>
+    pipeline.send(step.where, newAddress(index, step.link, step.address, step.dad, step.metric), (error) =>
       error.errno === Errno.EACCES
         ? new Failure("kernel", `${error.message}: IPv6 is switched off on ${step.link}`, {
             advice:
@@ -48,8 +48,9 @@ export const address: StepType<AddressStep> = {
 
   explain(step, shell) {
     const dad = step.dad === undefined || step.dad === "link" ? "" : step.dad === "off" ? " nodad" : " optimistic";
+    const metric = step.metric === undefined ? "" : ` metric ${step.metric}`;
     const brd = !step.address.ip.includes(":") && step.address.prefix < 31 ? " brd +" : "";
-    const command = `${shell.ip(step.where)} address add ${formatCidr(step.address)}${brd} dev ${quote(step.link)}${dad}`;
+    const command = `${shell.ip(step.where)} address add ${formatCidr(step.address)}${brd} dev ${quote(step.link)}${metric}${dad}`;
     return [`${command} # and proto ${RTPROT_BERTH}, which ip knows from 6.4 on`];
   },
 

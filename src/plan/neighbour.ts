@@ -3,26 +3,34 @@ import { findLink } from "../kernel/links.ts";
 import { deleteNeighbour, findNeighbour, newNeighbour } from "../kernel/neighbours.ts";
 import { RTPROT_BERTH } from "../kernel/protocol.ts";
 import { Failure } from "../report/failure.ts";
-import { tolerating } from "./pipeline.ts";
+import { type Pipeline, tolerating } from "./pipeline.ts";
 import { quote } from "./shell.ts";
 import type { NeighbourStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
+
+/** On the host an entry may be somebody else's: a user's, or a living attachment's. One that is nobody's is replaced. */
+function refuseForeign(step: NeighbourStep, index: number, pipeline: Pipeline): void {
+  const present = findNeighbour(pipeline.places.host.netlink, step.ip, index);
+  if (present?.permanent !== true) return;
+  const doing = `add neighbour ${step.ip} dev ${step.link} lladdr ${step.mac}`;
+  const there = `there is a permanent entry with ${present.mac ?? "no MAC"}`;
+  if (present.protocol !== RTPROT_BERTH) {
+    throw new Failure("exists", `${doing}: ${there} that is not Berth's`, {
+      advice: `Remove it if it is not needed: ip neigh del ${step.ip} dev ${step.link}`,
+    });
+  }
+  const owner = pipeline.ownerOf(step.ip);
+  if (owner === undefined) return;
+  throw new Failure("exists", `${doing}: ${there}, of the attachment ${owner}`, {
+    advice: "Two networks give out the same address: let their ranges differ.",
+  });
+}
 
 /** The type of step `neighbour`. */
 export const neighbour: StepType<NeighbourStep> = {
   apply(step, pipeline) {
     const index = pipeline.indexOrThrow(step.where, step.link);
-    if (step.where === "host") {
-      const nl = pipeline.places.host.netlink;
-      const present = findNeighbour(nl, step.ip, index);
-      if (present?.permanent === true && present.protocol !== RTPROT_BERTH) {
-        throw new Failure(
-          "exists",
-          `add neighbour ${step.ip} dev ${step.link} lladdr ${step.mac}: a permanent entry with ${present.mac ?? "no MAC"} is there and not Berth's`,
-          { advice: `Remove it if it is not needed: ip neigh del ${step.ip} dev ${step.link}` },
-        );
-      }
-    }
+    if (step.where === "host") refuseForeign(step, index, pipeline);
     pipeline.send(step.where, newNeighbour(step.ip, step.mac, index, step.link));
   },
 

@@ -8,6 +8,9 @@ import type { Where } from "./step.ts";
 /** What a request's error means: a failure, or nothing where it is to be tolerated. */
 export type Judge = (error: SysError) => Failure | undefined;
 
+/** Which attachment the host's route to an address belongs to, in words; undefined for none. */
+export type OwnerOf = (ip: string) => string | undefined;
+
 interface Queued {
   readonly step: number;
   readonly request: Request;
@@ -33,14 +36,17 @@ export function tolerating(...errnos: readonly number[]): Judge {
  */
 export class Pipeline {
   readonly places: Places;
+  /** Whose a route of Berth's on the host is, in words; undefined where no attachment claims it any more. */
+  readonly ownerOf: OwnerOf;
   readonly #queues: Record<Where, Queued[]> = { host: [], container: [] };
   readonly #indexes: Record<Where, Map<string, number>> = { host: new Map(), container: new Map() };
   readonly #reached = new Set<number>();
   readonly #failed = new Map<number, Failure>();
   #step = 0;
 
-  constructor(places: Places) {
+  constructor(places: Places, ownerOf: OwnerOf = () => undefined) {
     this.places = places;
+    this.ownerOf = ownerOf;
   }
 
   /** What follows is the work of the step with this number. */
@@ -48,9 +54,15 @@ export class Pipeline {
     this.#step = step;
   }
 
-  /** The current step changes something by other means than {@link send}. */
+  /** The current step changes something by other means than {@link send}: it has to be undone. */
   acts(): void {
     this.#reached.add(this.#step);
+  }
+
+  /** {@link acts} for later, when a request's judge changes something for the step that is the current one now. */
+  actsLater(): () => void {
+    const step = this.#step;
+    return () => this.#reached.add(step);
   }
 
   /** Queues a request of the current step. Where the container's namespace is gone, nothing is sent. */

@@ -4,9 +4,10 @@ import { accessLink } from "./access-link.ts";
 import { address } from "./address.ts";
 import { link } from "./link.ts";
 import { neighbour } from "./neighbour.ts";
-import { Pipeline } from "./pipeline.ts";
+import { type OwnerOf, Pipeline } from "./pipeline.ts";
 import type { Places } from "./places.ts";
 import { route } from "./route.ts";
+import { rule } from "./rule.ts";
 import { settle } from "./settle.ts";
 import { shellFor } from "./shell.ts";
 import type { Step } from "./step.ts";
@@ -25,6 +26,7 @@ const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>
   up,
   settle,
   route,
+  rule,
   neighbour,
 };
 
@@ -36,9 +38,10 @@ function typeOf<S extends Step>(step: S): StepType<S> {
 /**
  * Applies a plan. Where a step fails, the steps before it (and those after it that the kernel had already been sent) are
  * undone in reverse, and the step's failure is thrown; failures of the undoing follow in its message.
+ * @param ownerOf tells whose a route of Berth's is that stands in the way; one that is nobody's any more is replaced
  */
-export function applyPlan(plan: Plan, places: Places): void {
-  const pipeline = new Pipeline(places);
+export function applyPlan(plan: Plan, places: Places, ownerOf?: OwnerOf): void {
+  const pipeline = new Pipeline(places, ownerOf);
   try {
     plan.forEach((step, i) => {
       pipeline.begin(i);

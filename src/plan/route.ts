@@ -30,35 +30,47 @@ function rivals(nl: Netlink, route: Route): InstalledRoute[] {
   );
 }
 
-function judgeExisting(step: RouteStep, pipeline: Pipeline, error: SysError): Failure | undefined {
-  if (error.errno !== Errno.EEXIST) return refused(error);
+/** What to do where the kernel has a route to the destination already: nothing, replace it, or fail and print it. */
+function judgeExisting(step: RouteStep, pipeline: Pipeline, acted: () => void, error: SysError): Failure | undefined {
   const nl = pipeline.places.at(step.where)?.netlink;
   const index = pipeline.index(step.where, step.link);
-  if (nl === undefined) return refused(error);
+  if (nl === undefined || index === undefined) return refused(error);
   const existing = rivals(nl, step.route);
-  // on the same link the first wins: the kernel's own prefix route, or a route stated twice
-  if (existing.some((r) => r.linkIndex === index)) return undefined;
+  // in the container the first on a link wins: the kernel's own prefix route, or a route stated twice
+  if (step.where === "container" && existing.some((r) => r.linkIndex === index)) return undefined;
   const holder = existing[0];
   if (holder === undefined) return refused(error);
+  const owner = holder.protocol === RTPROT_BERTH ? pipeline.ownerOf(step.route.dst.ip) : undefined;
+  if (step.where === "host" && holder.protocol === RTPROT_BERTH && owner === undefined) {
+    const [again] = nl.batch([newRoute(step.route, index, step.link, { replace: true })]);
+    if (again === undefined) acted();
+    return again === undefined ? undefined : refused(again);
+  }
   const name =
     holder.linkIndex === undefined ? "?" : (findLinkByIndex(nl, holder.linkIndex)?.name ?? `${holder.linkIndex}`);
   const from = holder.source === undefined ? "" : ` src ${holder.source}`;
+  const whose = owner === undefined ? "" : `, of the attachment ${owner}`;
   return new Failure(
     "exists",
-    `${error.message}: there is "${describeRoute(holder, name)}${from} proto ${holder.protocol}"`,
-    {
-      advice: "Remove that route if it is not needed, or give one of the two another metric or table.",
-      cause: error,
-    },
+    `${error.message}: there is "${describeRoute(holder, name)}${from} proto ${holder.protocol}"${whose}`,
+    { advice: adviceFor(step, owner), cause: error },
   );
+}
+
+function adviceFor({ route: { dst } }: RouteStep, owner: string | undefined): string {
+  if (owner !== undefined) return "Two networks give out the same address: let their ranges differ.";
+  return dst.prefix === 0
+    ? 'Only one network of a container can have a plain default route. Give "defaultRoute": true to the one that shall own it and "auto" or false to the others: then each has a table of its own.'
+    : "Remove that route if it is not needed, or give one of the two another metric or table.";
 }
 
 /** The type of step `route`. */
 export const route: StepType<RouteStep> = {
   apply(step, pipeline) {
     const index = pipeline.indexOrThrow(step.where, step.link);
+    const acted = pipeline.actsLater();
     pipeline.send(step.where, newRoute(step.route, index, step.link), (error) => {
-      if (error.errno === Errno.EEXIST) return judgeExisting(step, pipeline, error);
+      if (error.errno === Errno.EEXIST) return judgeExisting(step, pipeline, acted, error);
       if (step.route.gateway === undefined || error.errno !== Errno.ENETUNREACH) return refused(error);
       return new Failure("config", `${error.message}: the gateway is not on this link`, {
         advice:

@@ -45,6 +45,8 @@ export interface AddressStep {
   readonly link: string;
   readonly address: Cidr;
   readonly dad?: Dad;
+  /** Of the prefix route that the kernel makes with it; absent: the kernel's (0 for IPv4, 256 for IPv6). */
+  readonly metric?: number;
 }
 
 /** Sets a link up. One that is Berth's own gets its alias by the same message. */
@@ -72,6 +74,16 @@ export interface RouteStep {
   readonly route: Route;
 }
 
+/** Adds a rule: packets from an address look their route up in a table before the main one. */
+export interface RuleStep {
+  readonly type: "rule";
+  readonly where: Where;
+  /** The address, without prefix length. */
+  readonly from: string;
+  readonly table: number;
+  readonly priority: number;
+}
+
 /** Makes a permanent neighbour entry on a link. */
 export interface NeighbourStep {
   readonly type: "neighbour";
@@ -90,4 +102,5 @@ export type Step =
   | UpStep
   | SettleStep
   | RouteStep
+  | RuleStep
   | NeighbourStep;

@@ -65,7 +65,7 @@ const plan: fc.Arbitrary<Step[]> = fc
     v6: fc.boolean(),
     sysctl: fc.boolean(),
     access: fc.constantFrom("none", "auto", "users"),
-    extra: fc.subarray(["default", "table", "onlink", "duplicate", "neighbour"]),
+    extra: fc.subarray(["default", "table", "onlink", "duplicate", "neighbour", "rules", "metric"]),
   })
   .map(({ kind, mode, mtu, v4, v6, sysctl, access, extra }) => {
     const steps: Step[] = [];
@@ -91,10 +91,14 @@ const plan: fc.Arbitrary<Step[]> = fc
       ...(mtu === undefined ? {} : { mtu }),
     });
     if (sysctl) steps.push({ type: "sysctl", where: "container", key: "net/ipv4/conf/eth0/arp_notify", value: "1" });
-    if (v4) steps.push({ type: "address", ...inC, address: cidr("192.168.122.177/24") });
+    const metric = extra.includes("metric") ? { metric: 777 } : {};
+    if (v4) steps.push({ type: "address", ...inC, address: cidr("192.168.122.177/24"), ...metric });
     if (v6) steps.push({ type: "address", ...inC, address: cidr("fd22::177/64"), dad: "off" });
     steps.push({ type: "up", ...inC, alias: "berth:net/it's a test/eth0" });
     if (v6) steps.push({ type: "settle", ...inC, timeoutMs: 5000 });
+    const rule = { type: "rule", where: "container", table: 777, priority: 980 } as const;
+    if (v4 && extra.includes("rules")) steps.push({ ...rule, from: "192.168.122.177" });
+    if (v6 && extra.includes("rules")) steps.push({ ...rule, from: "fd22::177" });
     if (v4 && extra.includes("default"))
       steps.push({ type: "route", ...inC, route: { dst: cidr("0.0.0.0/0"), gateway: "192.168.122.1" } });
     if (v6 && extra.includes("default"))
