@@ -4,6 +4,7 @@ import { listNeighbours } from "../kernel/neighbours.ts";
 import type { Netlink } from "../kernel/netlink.ts";
 import { LINK_GROUP_BERTH, RTPROT_BERTH } from "../kernel/protocol.ts";
 import { listRoutes, TABLE_MAIN } from "../kernel/routes.ts";
+import { readSysctl, writeSysctl } from "../kernel/sysctls.ts";
 import { Failure } from "../report/failure.ts";
 import { create, differences, explainKind } from "./link.ts";
 import { tolerating } from "./pipeline.ts";
@@ -13,6 +14,10 @@ import type { StepType } from "./step-type.ts";
 
 /** How the host's other neighbours must not notice the link: no ARP, no multicast, no IPv6 address of its own. */
 const quiet = { arp: false, multicast: false, ipv6Addresses: false } as const;
+
+function acceptRa(step: AccessLinkStep): string {
+  return `net/ipv6/conf/${step.name}/accept_ra`;
+}
 
 function aliasOf(step: AccessLinkStep): string {
   return `berth:access:${step.parent.name}`;
@@ -39,6 +44,11 @@ export const accessLink: StepType<AccessLinkStep> = {
     if (present === undefined) create(step, pipeline);
     // in one message the kernel would set it up first, and give it a link-local address
     pipeline.send("host", changeLink(step.name, quiet));
+    if (present === undefined) {
+      pipeline.flushOrThrow();
+      // neither "multicast off" nor "addrgenmode none" keeps router advertisements from giving it an address (kernel 6.18)
+      if (readSysctl(acceptRa(step)) !== undefined) writeSysctl(acceptRa(step), "0");
+    }
     pipeline.send("host", changeLink(step.name, { up: true, alias: aliasOf(step) }));
   },
 
@@ -62,6 +72,7 @@ export const accessLink: StepType<AccessLinkStep> = {
     return [
       `ip link add link ${quote(step.parent.name)} name ${name}${address} group ${LINK_GROUP_BERTH} type ${explainKind(step.detail)}`,
       `ip link set dev ${name} arp off multicast off addrgenmode none`,
+      `sysctl -q -w ${quote(acceptRa(step))}=0`,
       `ip link set dev ${name} alias ${quote(aliasOf(step))} up`,
     ];
   },
