@@ -10,7 +10,7 @@ import { Places } from "../plan/places.ts";
 import type { Where } from "../plan/step.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import type { Kind, NetworkConfig } from "./config.ts";
-import { gatherHost } from "./host-access.ts";
+import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { addressesOf, ipamOf } from "./allocation.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
 import { findParent } from "./parent.ts";
@@ -66,7 +66,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   try {
     const allocation = await ipam.allocate(request.key, request.ips);
     try {
-      using _parent = request.config.hostrouteif === undefined ? undefined : lockParent(facts.parent.name);
+      using _parent = facts.host === undefined ? undefined : lockParent(facts.parent.name);
       const plan = finish(request, prepared, facts, allocation);
       const record = { ...intent, allocation, plan };
       writeRecord(record);
@@ -111,10 +111,14 @@ function prepare(request: AttachRequest): Prepared {
     const why = kind === "ipvlan" ? "an ipvlan has its parent's MAC" : "a passthru link has its parent's MAC";
     throw new Failure("config", `give ${request.key.ifName} the MAC ${asked}: ${why}`, { advice: "Ask for no MAC." });
   }
-  if (config.linkInContainer && config.hostrouteif !== undefined) {
-    throw new Failure("config", "use hostrouteif with linkInContainer: the host has no link on that parent", {
-      advice: 'Remove "hostrouteif" or "linkInContainer".',
-    });
+  if (config.linkInContainer && hostAccessOf(config) !== undefined) {
+    throw new Failure(
+      "config",
+      "give host access to an attachment with linkInContainer: the host has no link on that parent",
+      {
+        advice: 'Remove "hostrouteif" (or "hostAccess"), or "linkInContainer".',
+      },
+    );
   }
   const own = kind === "vlan" || !choosesMac(detail) ? undefined : randomMac();
   return {
@@ -152,7 +156,7 @@ function gather(request: AttachRequest, { places, detail, parentWhere }: Prepare
   if (parent.loopback) {
     throw new Failure("config", `use ${parent.name} as the parent: it is the loopback link`, { advice: "Name a NIC." });
   }
-  const host = gatherHost(places.host.netlink, request.config, detail, parent);
+  const host = gatherHost(places.host.netlink, hostAccessOf(request.config), detail, parent);
   return { parent, host };
 }
 
@@ -177,14 +181,14 @@ function finish(
   { parent, host }: Facts,
   allocation: Allocation,
 ): Plan {
-  const { mtu, defaultRoute, hostrouteif, sourceRouting } = request.config;
+  const { mtu, defaultRoute, sourceRouting } = request.config;
   return planAttachment({
     key: request.key,
     detail,
     parent,
     parentWhere,
     allocation,
-    sourceRouting: sourceRouting ?? (hostrouteif !== undefined || defaultRoute !== undefined),
+    sourceRouting: sourceRouting ?? (host !== undefined || defaultRoute !== undefined),
     ...(defaultRoute === undefined ? {} : { defaultRoute }),
     missingSysctls: missingSysctls(places, request.key.ifName),
     ...(mtu === undefined || mtu === 0 ? {} : { mtu }),

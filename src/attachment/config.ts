@@ -106,6 +106,30 @@ const master = v.union([
   v.strictObject({ names: v.pipe(v.array(linkName), v.minLength(1), v.description("the first of these that exists")) }),
 ]);
 
+const hostAccess = v.strictObject({
+  link: v.exactOptional(v.pipe(linkName, described('the access link\'s name, or "auto" (default): Berth makes one'))),
+  addresses: v.exactOptional(
+    v.pipe(v.array(ip), v.description("the host's addresses that it is for; absent: every global one")),
+  ),
+  metric: v.exactOptional(v.pipe(natural, v.description("of the host's routes; smaller is preferred"))),
+  table: v.exactOptional(
+    v.pipe(
+      v.union([natural, v.literal("own")]),
+      v.description(
+        "routing table of the host's routes; \"own\": one of Berth's, looked up before the main table, for hosts whose policy routing (a VPN) would win otherwise; absent: main",
+      ),
+    ),
+  ),
+  neighbours: v.exactOptional(
+    v.pipe(
+      v.picklist(["auto", "static", "kernel"]),
+      v.description(
+        "auto, static: permanent neighbour entries; kernel: ARP and neighbour discovery, which host settings may forbid",
+      ),
+    ),
+  ),
+});
+
 /** The modes of each kind. */
 export const modes = {
   macvlan: ["bridge", "private", "vepa", "passthru", "source"],
@@ -167,6 +191,12 @@ export const networkKeys = {
       v.description("the host addresses that host access is for; absent: every global address of the host"),
     ),
   ),
+  hostAccess: v.exactOptional(
+    v.pipe(
+      v.union([v.literal("auto"), v.literal(false), hostAccess]),
+      v.description("host access in full; hostrouteif and hostrouteip are its short form"),
+    ),
+  ),
   defaultRoute: v.exactOptional(
     v.pipe(
       v.union([v.boolean(), v.literal("auto")]),
@@ -179,7 +209,7 @@ export const networkKeys = {
     v.pipe(
       v.boolean(),
       v.description(
-        "a routing table of its own, so that replies leave by the interface that the request came in by; absent: where hostrouteif or defaultRoute is given",
+        "a routing table of its own, so that replies leave by the interface that the request came in by; absent: where host access or defaultRoute is asked for",
       ),
     ),
   ),

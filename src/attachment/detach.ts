@@ -6,13 +6,14 @@ import { findLink, listLinks } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
 import { listRules } from "../kernel/rules.ts";
 import { LINK_GROUP_BERTH, RTPROT_BERTH } from "../kernel/protocol.ts";
-import { listRoutes, SCOPE_LINK, TABLE_MAIN } from "../kernel/routes.ts";
+import { listRoutes, SCOPE_LINK } from "../kernel/routes.ts";
 import { type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Step } from "../plan/step.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { addressesOf, ipamOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
+import { ownTableRule } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
 import { type AttachmentRecord, lockAttachment, lockParent, readRecord, removeRecord } from "./record.ts";
 
@@ -109,18 +110,19 @@ function hostRoutesTo(nl: Netlink, ips: readonly string[]): Step[] {
   const access = new Map<string, Step>();
   const steps: Step[] = [];
   for (const family of [4, 6] as const) {
-    for (const r of listRoutes(nl, { family, table: TABLE_MAIN, protocol: RTPROT_BERTH })) {
+    for (const r of listRoutes(nl, { family, protocol: RTPROT_BERTH })) {
       const link = r.linkIndex === undefined ? undefined : links.get(r.linkIndex);
       if (link === undefined || !ips.includes(r.dst.ip) || r.dst.prefix !== hostCidr(r.dst.ip).prefix) continue;
       if (link.group === LINK_GROUP_BERTH && link.detail !== undefined) {
         const parent = { name: links.get(link.parentIndex ?? 0)?.name ?? "?", where: "host" } as const;
         access.set(link.name, { type: "access-link", where: "host", name: link.name, parent, detail: link.detail });
       }
+      if (r.table === ownTableRule(family).table) access.set(`rule ${family}`, ownTableRule(family));
       steps.push({
         type: "route",
         where: "host",
         link: link.name,
-        route: { dst: r.dst, metric: r.metric, ...(family === 4 ? { scope: SCOPE_LINK } : {}) },
+        route: { dst: r.dst, table: r.table, metric: r.metric, ...(family === 4 ? { scope: SCOPE_LINK } : {}) },
       });
       steps.push({ type: "neighbour", where: "host", link: link.name, ip: r.dst.ip, mac: link.mac ?? "" });
     }

@@ -134,7 +134,7 @@ function checkHostAccess({ host, allocation, key }: PlanInput): void {
     "config",
     `give ${describeKey(key)} host access: the host has no global address of the attachment's family`,
     {
-      advice: 'Give the host an address of that family, name one as "hostrouteip", or remove "hostrouteif".',
+      advice: "Give the host an address of that family, name one (hostrouteip), or ask for no host access.",
     },
   );
 }

@@ -1,5 +1,6 @@
 import { buildCommand, buildRouteMap } from "@stricli/core";
 import { type ConfigIssue, describeIssue, networkKeys, parseConfig } from "../attachment/config.ts";
+import { hostAccessOf } from "../attachment/host-access.ts";
 import { describeParent } from "../attachment/parent.ts";
 import { kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
 import { providerFor } from "../ipam/provider-for.ts";
@@ -87,6 +88,7 @@ function reportOn({ file, index, json }: NetworkFile): Report {
   if ("issues" in result) return { file, plugin: index, issues: result.issues, unknown, conflicts: [] };
   const conflicts: string[] = [];
   for (const test of [
+    () => hostAccessOf(result.config),
     () => subInterfaceOf(result.config, kindOf(result.config, "")),
     () => providerFor(result.config.ipam, { ipRanges: [], delegate: { stdin: "", cniVersion: "", env: {} } }),
   ]) {
@@ -155,7 +157,7 @@ const ls = buildCommand({
           kind: config === undefined ? "?" : kindOf(config, ""),
           parent: config === undefined ? "?" : describeParent(config.master),
           ipam: config?.ipam?.type ?? "none",
-          hostAccess: config?.hostrouteif ?? "",
+          hostAccess: config === undefined ? "?" : (hostAccessOf(config)?.link ?? ""),
           file: n.file,
         };
       });

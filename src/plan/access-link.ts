@@ -3,7 +3,7 @@ import { changeLink, deleteLink, findLink, type Link } from "../kernel/links.ts"
 import { listNeighbours } from "../kernel/neighbours.ts";
 import type { Netlink } from "../kernel/netlink.ts";
 import { LINK_GROUP_BERTH, RTPROT_BERTH } from "../kernel/protocol.ts";
-import { listRoutes, TABLE_MAIN } from "../kernel/routes.ts";
+import { listRoutes } from "../kernel/routes.ts";
 import { readSysctl, writeSysctl } from "../kernel/sysctls.ts";
 import { Failure } from "../report/failure.ts";
 import { create, differences, explainKind } from "./link.ts";
@@ -26,7 +26,7 @@ function aliasOf(step: AccessLinkStep): string {
 /** True while a route or neighbour of Berth's leads through the link: some attachment still needs it. */
 function inUse(nl: Netlink, linkIndex: number): boolean {
   const routes = ([4, 6] as const).some(
-    (family) => listRoutes(nl, { family, table: TABLE_MAIN, linkIndex, protocol: RTPROT_BERTH }).length > 0,
+    (family) => listRoutes(nl, { family, linkIndex, protocol: RTPROT_BERTH }).length > 0,
   );
   return routes || listNeighbours(nl, linkIndex).some((n) => n.protocol === RTPROT_BERTH);
 }
@@ -38,7 +38,7 @@ export const accessLink: StepType<AccessLinkStep> = {
     const present = findLink(nl, step.name);
     if (present !== undefined && (present.group !== LINK_GROUP_BERTH || present.kind !== step.detail.kind)) {
       throw new Failure("exists", `make the access link ${step.name}: a link of that name is there and not Berth's`, {
-        advice: `Name it as "hostrouteif" if it shall carry host access, or remove or rename it.`,
+        advice: `Name it as the access link if it shall carry host access, or remove or rename it.`,
       });
     }
     if (present === undefined) create(step, pipeline);

@@ -13,6 +13,7 @@ import { shellFor } from "./shell.ts";
 import type { Step } from "./step.ts";
 import type { Occasion, StepType } from "./step-type.ts";
 import { sysctl } from "./sysctl.ts";
+import { tableRule } from "./table-rule.ts";
 import { up } from "./up.ts";
 
 /** An attachment's ordered list of small changes. */
@@ -27,6 +28,7 @@ const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>
   settle,
   route,
   rule,
+  "table-rule": tableRule,
   neighbour,
 };
 

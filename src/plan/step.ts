@@ -1,4 +1,5 @@
 import type { Cidr } from "../address/cidr.ts";
+import type { Family } from "../address/ip.ts";
 import type { Dad } from "../kernel/addresses.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Route } from "../kernel/routes.ts";
@@ -84,6 +85,15 @@ export interface RuleStep {
   readonly priority: number;
 }
 
+/** Makes a table be looked up for all packets; it is shared by all attachments that have routes there. */
+export interface TableRuleStep {
+  readonly type: "table-rule";
+  readonly where: "host";
+  readonly family: Family;
+  readonly table: number;
+  readonly priority: number;
+}
+
 /** Makes a permanent neighbour entry on a link. */
 export interface NeighbourStep {
   readonly type: "neighbour";
@@ -103,4 +113,5 @@ export type Step =
   | SettleStep
   | RouteStep
   | RuleStep
+  | TableRuleStep
   | NeighbourStep;

@@ -193,7 +193,7 @@ describe("host access", () => {
     const wrong = await call("ADD", network({ hostrouteif: "auto", hostrouteip: ["10.0.0.1"] }));
     expect(wrong.json).toMatchObject({
       code: 7,
-      msg: expect.stringContaining("use 10.0.0.1 as hostrouteip: the host has no such address"),
+      msg: expect.stringContaining("give host access to 10.0.0.1: the host has no such address"),
     });
     nothingIsLeft();
   });
@@ -210,9 +210,58 @@ describe("host access", () => {
     nothingIsLeft();
   });
 
+  test("the canonical form: link, addresses, metric, table and neighbours", async () => {
+    const hostAccess = { link: "macvtap1", addresses: ["192.168.10.22"], metric: 77, table: 500, neighbours: "kernel" };
+    const config = network({ hostAccess });
+    expect((await call("ADD", config)).json).not.toHaveProperty("code");
+    expect(w.ipJson("", "route show table 500")).toMatchObject([
+      { dst: "192.168.122.171", dev: "macvtap1", metric: 77 },
+    ]);
+    expect(w.ip("", "neigh show nud permanent proto 98")).toBe("");
+    expect((await call("CHECK", config)).text).toBe("");
+    await call("DEL", config);
+    for (const off of [{ hostAccess: false }, {}]) {
+      await call("ADD", network(off));
+      expect(w.ip("", "route show table all proto 98")).toBe("");
+      await call("DEL", network(off));
+    }
+    const both = await call("ADD", network({ hostAccess: "auto", hostrouteif: "auto" }));
+    expect(both.json).toMatchObject({ code: 7, msg: expect.stringContaining("together with its short form") });
+    nothingIsLeft();
+  });
+
+  test("a table of Berth's own wins over a VPN's policy rule, and goes with the last attachment", async () => {
+    w.namespace("d");
+    const d = { CNI_CONTAINERID: "c2", CNI_NETNS: "/run/netns/d" };
+    for (const rule of ["-4", "-6"]) w.ip("", `${rule} rule add priority 1000 table 51820`);
+    w.ip("", "route add default dev eth0 table 51820");
+    w.ip("", "-6 route add default dev eth0 table 51820");
+    const vpn = w.snapshot("");
+    const plain = network({ hostAccess: "auto" });
+    await call("ADD", plain);
+    expect(ping(undefined, "192.168.122.171", { timeoutMs: 200 }).ok).toBe(false); // the VPN takes it
+    await call("DEL", plain);
+    const own = network({ hostAccess: { table: "own" } });
+    await call("ADD", own);
+    await call("ADD", own, d);
+    for (const ip of ["192.168.122.172", "fd22::3"]) expect(ping(undefined, ip)).toMatchObject({ ok: true });
+    await call("DEL", own);
+    for (const ip of ["192.168.122.173", "fd22::4"]) expect(ping(undefined, ip)).toMatchObject({ ok: true });
+    expect((await call("CHECK", own, d)).text).toBe("");
+    rmSync("/run/berth", { recursive: true });
+    await call("DEL", own, d);
+    w.removeNamespace("d");
+    expect(w.ip("", "route show table all proto 98")).toBe("");
+    expect(w.snapshot("")).toEqual(vpn);
+    for (const rule of ["-4", "-6"]) w.ip("", `${rule} rule del priority 1000`);
+    w.ip("", "route flush table 51820");
+    w.ip("", "-6 route flush table 51820");
+    nothingIsLeft();
+  });
+
   const refused: [string, Record<string, unknown>, string][] = [
-    ["mode vepa", { mode: "vepa", hostrouteif: "auto" }, "use hostrouteif with mode vepa"],
-    ["mode private", { mode: "private", hostrouteif: "macvtap1" }, "use hostrouteif with mode private"],
+    ["mode vepa", { mode: "vepa", hostrouteif: "auto" }, "give macvlan in mode vepa host access"],
+    ["mode private", { mode: "private", hostrouteif: "macvtap1" }, "give macvlan in mode private host access"],
     ["a link that is not there", { hostrouteif: "nothing" }, "use nothing as the access link: there is no such link"],
     ["a NIC", { hostrouteif: "eth0" }, "use eth0 as the access link: it is a veth"],
     [
@@ -221,8 +270,12 @@ describe("host access", () => {
       "use elsewhere as the access link: its parent is eth0, the attachment's is eth1",
     ],
     ["a link of another mode", { hostrouteif: "vepa1" }, "its mode is vepa, and must be bridge"],
-    ["kind vlan", { type: "vlan", vlanId: 5, hostrouteif: "auto" }, "use hostrouteif with kind vlan"],
-    ["linkInContainer", { linkInContainer: true, hostrouteif: "auto" }, "use hostrouteif with linkInContainer"],
+    ["kind vlan", { type: "vlan", vlanId: 5, hostrouteif: "auto" }, "give a vlan host access"],
+    [
+      "linkInContainer",
+      { linkInContainer: true, hostrouteif: "auto" },
+      "give host access to an attachment with linkInContainer",
+    ],
   ];
   test.each(refused)("with %s it is refused with code 7, and nothing changes", async (_, more, sentence) => {
     w.subInterface("eth0", "elsewhere", { kind: "macvlan", mode: "bridge" });
