@@ -81,6 +81,7 @@ function help(): string {
     "detach",
     "ls",
     "check",
+    "repair",
     "gc",
     "status",
     "install",

@@ -10,6 +10,7 @@ import { installCommand } from "./install.ts";
 import { labRoutes } from "./lab.ts";
 import { lsCommand } from "./ls.ts";
 import { networkRoutes } from "./network.ts";
+import { repairCommand } from "./repair.ts";
 import { printJson } from "./output.ts";
 import { statusCommand } from "./status.ts";
 
@@ -34,6 +35,7 @@ const application = buildApplication(
       detach: detachCommand,
       ls: lsCommand,
       check: checkCommand,
+      repair: repairCommand,
       gc: gcCommand,
       status: statusCommand,
       install: installCommand,

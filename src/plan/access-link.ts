@@ -63,7 +63,8 @@ export const accessLink: StepType<AccessLinkStep> = {
 
   verify(step, places) {
     const present = findLink(places.host.netlink, step.name);
-    return present === undefined ? [`access link ${step.name}: is not there`] : differences(present, step);
+    if (present === undefined) return [`access link ${step.name}: is not there`];
+    return [...differences(present, step), ...(present.up ? [] : [`link ${step.name}: is down`])];
   },
 
   explain(step) {

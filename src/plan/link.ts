@@ -1,6 +1,6 @@
 import { Errno, type SysError } from "../kernel/errno.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
-import { deleteLink, findLink, type Link, newSubInterface } from "../kernel/links.ts";
+import { changeLink, deleteLink, findLink, type Link, newSubInterface } from "../kernel/links.ts";
 import { LINK_GROUP_BERTH } from "../kernel/protocol.ts";
 import { Failure } from "../report/failure.ts";
 import { type Pipeline, refused, tolerating } from "./pipeline.ts";
@@ -97,13 +97,26 @@ export function differences(link: Link, step: LinkStep | AccessLinkStep): string
   if ("mtu" in step) expect("MTU", step.mtu, link.mtu);
   const [planned, actual] = [describeDetail(step.detail), describeDetail(link.detail)];
   for (const [key, value] of planned) expect(key, value, actual.get(key));
-  if (found.length === 0 && !link.up) found.push(`link ${step.name}: is down`);
   return found;
 }
 
 /** The type of step `link`. */
 export const link: StepType<LinkStep> = {
   apply: create,
+
+  mend(step, pipeline) {
+    const nl = pipeline.settled(step.where);
+    const present = nl === undefined ? undefined : findLink(nl, step.name);
+    if (present === undefined) {
+      create(step, pipeline);
+      return;
+    }
+    const { mac, mtu } = step;
+    const change = { ...(mac === undefined ? {} : { mac }), ...(mtu === undefined ? {} : { mtu }) };
+    if (present.kind === step.detail.kind && present.group === LINK_GROUP_BERTH) {
+      pipeline.send(step.where, changeLink(step.name, change));
+    }
+  },
 
   undo(step, pipeline) {
     const nl = pipeline.settled(step.where);

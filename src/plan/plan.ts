@@ -67,6 +67,27 @@ export function applyPlan(plan: Plan, places: Places, ownerOf?: OwnerOf): void {
 }
 
 /**
+ * Makes the steps of a plan hold that do not. The rest is left alone, and nothing is undone where a step fails: what was
+ * mended stays mended. Throws the first failure.
+ * @returns what did not hold, a sentence each
+ */
+export function mendPlan(plan: Plan, places: Places, ownerOf?: OwnerOf): string[] {
+  const pipeline = new Pipeline(places, ownerOf);
+  const found: string[] = [];
+  plan.forEach((step, i) => {
+    const wrong = step.type === "settle" ? [] : typeOf(step).verify(step, places);
+    if (wrong.length === 0 && (step.type !== "settle" || found.length === 0)) return;
+    found.push(...wrong);
+    pipeline.begin(i);
+    const type = typeOf(step);
+    if (type.mend === undefined) type.apply(step, pipeline);
+    else type.mend(step, pipeline);
+    pipeline.flushOrThrow(); // the next step is verified against what this one made
+  });
+  return found;
+}
+
+/**
  * Undoes a plan in reverse, as far as it can: what is gone already, or was not made by Berth, is left alone.
  * @returns what could not be undone
  */

@@ -9,6 +9,8 @@ export type Occasion = "rollback" | "detach";
 export interface StepType<S extends Step> {
   /** Queues or makes the change. Throws `Failure`, or leaves the error to the pipeline. */
   apply(step: S, pipeline: Pipeline): void;
+  /** Makes a step hold that no longer does, where {@link apply} cannot: what is there already is changed, not made anew. */
+  mend?(step: S, pipeline: Pipeline): void;
   /** Queues or makes the reverse: tolerates what is gone, touches only what Berth made. Reports by `pipeline.fail`. */
   undo(step: S, pipeline: Pipeline, occasion: Occasion): void;
   /** What does not hold, a sentence each; empty where all is as planned. */

@@ -49,6 +49,7 @@ describe("help and wrong usage", () => {
     "detach",
     "ls",
     "check",
+    "repair",
     "gc",
     "status",
     "install",
@@ -158,6 +159,28 @@ describe("the life of an attachment", () => {
     expect(out).toContain("ip -n web link delete dev eth0");
     expect(out).toContain("ip -4 route delete 192.168.122.128/32 dev berth-eth1");
     expect(berth("check").code).toBe(0);
+    berth("detach", "--netns", "web");
+  });
+
+  test("repair mends what was damaged; --dry-run only says so", () => {
+    berth("attach", ...onTasks(), "--netns", "web");
+    expect(berth("repair").out).toBe("good    tasks/web/eth0\n");
+    w.ip("", "route del 192.168.122.128/32");
+    const dry = berth("repair", "--dry-run");
+    expect(dry.out).toBe(
+      "would mend tasks/web/eth0: route 192.168.122.128/32 dev berth-eth1: is not there\n    ip -4 route add 192.168.122.128/32 dev berth-eth1 scope link proto 98 src 192.168.10.22\n",
+    );
+    expect(berth("check").code).toBe(1);
+    expect(json(berth("repair", "--netns", "web", "--json"))).toMatchObject([
+      { found: [expect.stringContaining("route")] },
+    ]);
+    expect(berth("check").code).toBe(0);
+    w.ip("web", "link set eth0 type macvlan mode vepa");
+    expect(berth("repair")).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("mode is vepa, planned was bridge"),
+    });
+    expect(berth("repair", "--id", "never").code).toBe(1);
     berth("detach", "--netns", "web");
   });
 

@@ -1,0 +1,105 @@
+// Repairing: an attachment's plan is made anew from what the host is now, and what no longer holds is made to hold, with
+// the same MAC and addresses.
+import { findLink, findLinkByIndex, type Link } from "../kernel/links.ts";
+import { mendPlan, type Plan, undoPlan, verifyPlan } from "../plan/plan.ts";
+import { Places } from "../plan/places.ts";
+import { Failure } from "../report/failure.ts";
+import { type NetworkConfig, readConfig } from "./config.ts";
+import { gatherHost, hostAccessOf } from "./host-access.ts";
+import { describeKey } from "./key.ts";
+import { findParent } from "./parent.ts";
+import { planAttachment } from "./plan.ts";
+import { type AttachmentRecord, lockAttachment, lockParent, ownerOf, readRecord, writeRecord } from "./record.ts";
+import { subInterfaceOf } from "./sub-interface.ts";
+
+/** What a repair found, or would do. */
+export interface Repair {
+  /** What did not hold, a sentence each. */
+  readonly found: readonly string[];
+  /** The plan as it is now; of a preview only what does not hold. */
+  readonly plan: Plan;
+  /** Steps of the former plan that are no longer wanted, as the route to an address that the host has lost. */
+  readonly obsolete: Plan;
+}
+
+/**
+ * Mends an attachment. Throws `Failure`: `namespace` where its namespace is gone, `config` where its parent is, `differs`
+ * where something still does not hold afterwards.
+ */
+export function repair(record: AttachmentRecord): Repair {
+  using _lock = lockAttachment(record.key);
+  const current = readRecord(record.key);
+  if (current === undefined) throw new Failure("missing", `repair ${describeKey(record.key)}: it is detached`);
+  using places = openOwn(current);
+  const { plan, obsolete, parent } = replan(current, places);
+  using _parent = lockParent(parent.name);
+  writeRecord({ ...current, parent: parent.name, plan: [...obsolete, ...plan] }); // a killed repair can be undone whole
+  const [failure] = undoPlan(obsolete, places);
+  if (failure !== undefined) throw failure;
+  const found = mendPlan(plan, places, (ip) => ownerOf(ip, current.key));
+  writeRecord({ ...current, parent: parent.name, plan });
+  const left = verifyPlan(plan, places);
+  if (left.length === 0) return { found, plan, obsolete };
+  throw new Failure("differs", `repair ${describeKey(current.key)}: ${left.join("; ")}`, {
+    advice: "This cannot be mended in place: detach it and attach it again.",
+  });
+}
+
+/** What {@link repair} would do, and nothing else. Throws `Failure` as it does. */
+export function previewRepair(record: AttachmentRecord): Repair {
+  using places = openOwn(record);
+  const { plan, obsolete } = replan(record, places);
+  return { found: verifyPlan(plan, places), plan: plan.filter((s) => verifyPlan([s], places).length > 0), obsolete };
+}
+
+function openOwn(record: AttachmentRecord): Places {
+  const places = Places.open(record.netns);
+  if (places.container?.inode === record.netnsInode) return places;
+  places[Symbol.dispose]();
+  throw new Failure("namespace", `repair ${describeKey(record.key)}: ${record.netns} is another namespace now`, {
+    advice: '"berth gc" detaches what has lost its namespace.',
+  });
+}
+
+/** The plan as the host is now, with the MAC and the addresses that the attachment has. */
+function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolete: Plan; parent: Link } {
+  const config = readConfig(JSON.parse(record.config));
+  const detail = subInterfaceOf(config, record.kind);
+  const parent = presentParent(record, config, places);
+  const host = gatherHost(places.host.netlink, hostAccessOf(config), detail, parent);
+  const former = record.plan.find((s) => s.type === "link");
+  const mac = former?.type === "link" ? former.mac : undefined;
+  const { defaultRoute, sourceRouting } = config;
+  const wanted = new Set(record.plan.flatMap((s) => (s.type === "sysctl" ? [s.key] : [])));
+  const plan = planAttachment({
+    key: record.key,
+    detail,
+    parent,
+    parentWhere: config.linkInContainer ? "container" : "host",
+    allocation: record.allocation ?? { ips: [], routes: [], dns: {} },
+    // the parent's may have been lowered, or raised again
+    mtu: config.mtu === undefined || config.mtu === 0 ? parent.mtu : Math.min(config.mtu, parent.mtu),
+    sourceRouting: sourceRouting ?? (host !== undefined || defaultRoute !== undefined),
+    missingSysctls: [
+      `net/ipv4/conf/${record.key.ifName}/arp_notify`,
+      `net/ipv6/conf/${record.key.ifName}/ndisc_notify`,
+    ].filter((key) => !wanted.has(key)),
+    ...(mac === undefined ? {} : { mac }),
+    ...(defaultRoute === undefined ? {} : { defaultRoute }),
+    ...(host === undefined ? {} : { host }),
+  });
+  const kept = new Set(plan.map((s) => JSON.stringify(s)));
+  const obsolete = record.plan.filter(
+    (s) => s.type !== "link" && s.type !== "up" && s.type !== "access-link" && !kept.has(JSON.stringify(s)),
+  );
+  return { plan, obsolete, parent };
+}
+
+/** The parent: of the link where that is there (it may have been renamed), else as the configuration names it. */
+function presentParent(record: AttachmentRecord, config: NetworkConfig, places: Places): Link {
+  const place = config.linkInContainer ? places.container : places.host;
+  const nl = (place ?? places.host).netlink;
+  const link = places.container === undefined ? undefined : findLink(places.container.netlink, record.key.ifName);
+  const own = link?.parentIndex === undefined ? undefined : findLinkByIndex(nl, link.parentIndex);
+  return own ?? findParent(nl, config.master);
+}

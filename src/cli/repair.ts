@@ -1,0 +1,81 @@
+import { buildCommand } from "@stricli/core";
+import { describeKey, type Key } from "../attachment/key.ts";
+import type { AttachmentRecord } from "../attachment/record.ts";
+import { previewRepair, repair } from "../attachment/repair.ts";
+import { isOrphan } from "../attachment/detach.ts";
+import { explainPlan, explainUndo } from "../plan/plan.ts";
+import { asFailure, Failure } from "../report/failure.ts";
+import * as flag from "./flags.ts";
+import type { NetworkFlags } from "./networks.ts";
+import { describeFailure, failureJson, printJson, reporting } from "./output.ts";
+import { allRecords, chosenRecords } from "./records.ts";
+import type { PlaceFlags } from "./target.ts";
+
+interface Flags extends NetworkFlags, PlaceFlags {
+  readonly json: boolean;
+  readonly dryRun: boolean;
+}
+
+interface Outcome {
+  readonly key: Key;
+  readonly found: readonly string[];
+  /** Of a dry run. */
+  readonly commands?: readonly string[];
+  readonly failure?: Failure;
+}
+
+function repairOne(record: AttachmentRecord, dryRun: boolean): Outcome {
+  const { key, netns } = record;
+  try {
+    if (!dryRun) return { key, found: repair(record).found };
+    const { found, plan, obsolete } = previewRepair(record);
+    return { key, found, commands: [...explainUndo(obsolete, netns), ...explainPlan(plan, netns)] };
+  } catch (e) {
+    return { key, found: [], failure: asFailure(e, `repair ${describeKey(key)}`) };
+  }
+}
+
+function print({ key, found, commands, failure }: Outcome): void {
+  if (failure !== undefined) {
+    console.log(`failed  ${describeFailure(failure)}`);
+    return;
+  }
+  const verb = commands === undefined ? "mended " : "would mend";
+  if (found.length === 0) console.log(`good    ${describeKey(key)}`);
+  for (const sentence of found) console.log(`${verb} ${describeKey(key)}: ${sentence}`);
+  for (const command of commands ?? []) console.log(`    ${command}`);
+}
+
+/** `berth repair`. */
+export const repairCommand = buildCommand({
+  docs: {
+    brief: "make attachments hold again as the host is now",
+    fullDescription:
+      "Compares one container's attachments, or all, with what the host is now (its addresses, the parent) and makes anew what is missing, the link in the namespace included, with the same MAC and addresses. What has lost its namespace is for berth gc.",
+  },
+  parameters: { flags: { ...flag.network, ...flag.place, json: flag.json, dryRun: flag.dryRun } },
+  async func(flags: Flags) {
+    await reporting(flags.json, async () => {
+      const named = flags.id !== undefined || flags.netns !== undefined || flags.pid !== undefined;
+      const records = named ? chosenRecords(flags) : allRecords().filter((r) => !isOrphan(r));
+      if (named && records.length === 0) {
+        throw new Failure("missing", "repair the attachment: there is no such attachment", {
+          advice: '"berth ls" lists them.',
+        });
+      }
+      const outcomes = records.map((r) => repairOne(r, flags.dryRun));
+      if (outcomes.some((o) => o.failure !== undefined)) process.exitCode = 1;
+      if (flags.json) {
+        printJson(
+          outcomes.map(({ failure, ...o }) => ({
+            ...o,
+            ...(failure === undefined ? {} : { error: failureJson(failure) }),
+          })),
+        );
+        return;
+      }
+      for (const outcome of outcomes) print(outcome);
+      if (outcomes.length === 0) console.log("no attachments");
+    });
+  },
+});
