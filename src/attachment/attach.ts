@@ -66,11 +66,13 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   try {
     const allocation = await ipam.allocate(request.key, request.ips);
     try {
-      using _parent = facts.host === undefined ? undefined : lockParent(facts.parent.name);
       const plan = finish(request, prepared, facts, allocation);
       const record = { ...intent, allocation, plan };
       writeRecord(record);
-      applyPlan(plan, places, (ip) => ownerOf(ip, request.key));
+      applyPlan(plan, places, {
+        ownerOf: (ip) => ownerOf(ip, request.key),
+        lockHost: () => lockParent(facts.parent.name),
+      });
       const link = places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
       return { record, allocation, detail: prepared.detail, link };
     } catch (thrown) {

@@ -55,8 +55,7 @@ export async function detach(request: DetachRequest): Promise<void> {
     const released = await release(request.knownIps);
     failures.push(...undoPlan(hostRoutesTo(places.host.netlink, released), places));
   } else {
-    using _parent = record.plan.some((s) => s.where === "host") ? lockParent(record.parent) : undefined;
-    failures.push(...undoPlan(record.plan, places));
+    failures.push(...undoPlan(record.plan, places, () => lockParent(record.parent)));
     await release(addressesOf(record.allocation));
   }
   if (failures.length > 0) {

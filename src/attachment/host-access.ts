@@ -136,26 +136,29 @@ export function hostRoutes(host: HostFacts, addresses: readonly Cidr[]): Route[]
   });
 }
 
-/**
- * What host access needs beside {@link hostRoutes}, for every address of the attachment and both families alike. Routes
- * with a source and permanent neighbours on both sides make both directions independent of ARP, neighbour discovery and
- * their sysctls.
- */
-export function hostAccessSteps(host: HostFacts, ifName: string, mac: string, addresses: readonly Cidr[]): Step[] {
-  const { metric, neighbours } = host.options;
-  const own = host.options.table === "own";
-  const table = own ? OWN_TABLE : host.options.table;
-  const fixed = neighbours === "static";
-  const inside = (fixed ? hostRoutes(host, addresses) : []).map(({ dst }): Step => ({
+/** An attachment's permanent neighbours: the host's addresses are at the access link's MAC. */
+export function containerNeighbours(host: HostFacts, ifName: string, addresses: readonly Cidr[]): Step[] {
+  if (host.options.neighbours === "kernel") return [];
+  return hostRoutes(host, addresses).map(({ dst }) => ({
     type: "neighbour",
     where: "container",
     link: ifName,
     ip: dst.ip,
     mac: host.mac,
   }));
+}
+
+/**
+ * The host's side, for every address of the attachment and both families alike. Routes with a source and permanent
+ * neighbours on both sides make both directions independent of ARP, neighbour discovery and their sysctls.
+ * @param mac the attachment's
+ */
+export function hostSideSteps(host: HostFacts, mac: string, addresses: readonly Cidr[]): Step[] {
+  const { metric, neighbours } = host.options;
+  const own = host.options.table === "own";
+  const table = own ? OWN_TABLE : host.options.table;
   const families = own ? [...new Set(addresses.map((a) => ipFamily(a.ip)))] : [];
-  const rules = families.map((family) => ownTableRule(family));
-  const outside = addresses.flatMap((address): Step[] => {
+  const routes = addresses.flatMap((address): Step[] => {
     const source = sourceFor(address, host.addresses);
     if (source === undefined) return [];
     const route: Route = {
@@ -165,12 +168,10 @@ export function hostAccessSteps(host: HostFacts, ifName: string, mac: string, ad
       ...(table === undefined ? {} : { table }),
       ...(metric === undefined ? {} : { metric }),
     };
-    return [
-      { type: "route", where: "host", link: host.link, route },
-      ...(fixed ? [{ type: "neighbour", where: "host", link: host.link, ip: address.ip, mac } as const] : []),
-    ];
+    const neighbour = { type: "neighbour", where: "host", link: host.link, ip: address.ip, mac } as const;
+    return [{ type: "route", where: "host", link: host.link, route }, ...(neighbours === "kernel" ? [] : [neighbour])];
   });
-  return [...inside, ...rules, ...outside];
+  return [...families.map(ownTableRule), ...routes];
 }
 
 /** The rule that leads to Berth's own table. */

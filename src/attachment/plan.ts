@@ -8,7 +8,7 @@ import type { Route } from "../kernel/routes.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { Step, Where } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
-import { type HostFacts, hostAccessSteps, hostRoutes } from "./host-access.ts";
+import { containerNeighbours, type HostFacts, hostRoutes, hostSideSteps } from "./host-access.ts";
 import { describeKey, type Key } from "./key.ts";
 import { type RoutingPlace, routingPlace, sourceRoutingSteps } from "./source-routing.ts";
 
@@ -65,7 +65,14 @@ export function planAttachment(input: PlanInput): Plan {
   checkHostAccess(input);
   const has6 = addresses.some((a) => ipFamily(a.ip) === 6);
   const steps: Step[] = [];
-  if (host?.prepare !== undefined) steps.push(host.prepare);
+  const mac = input.mac ?? parent.mac;
+  // the host's part comes first, in one piece: attachments of one parent take turns at it, and it is short
+  if (host !== undefined) {
+    if (mac === undefined)
+      throw new Failure("config", `give ${link} host access: its parent ${parent.name} has no MAC`);
+    if (host.prepare !== undefined) steps.push(host.prepare);
+    steps.push(...hostSideSteps(host, mac, addresses));
+  }
   steps.push({
     type: "link",
     where: "container",
@@ -94,12 +101,7 @@ export function planAttachment(input: PlanInput): Plan {
     steps.push({ type: "route", where: "container", link, route: { ...route, ...own } });
   }
   if (place !== undefined) steps.push(...sourceRoutingSteps(link, place, addresses, routes));
-  if (host !== undefined) {
-    const mac = input.mac ?? parent.mac;
-    if (mac === undefined)
-      throw new Failure("config", `give ${link} host access: its parent ${parent.name} has no MAC`);
-    steps.push(...hostAccessSteps(host, link, mac, addresses));
-  }
+  if (host !== undefined) steps.push(...containerNeighbours(host, link, addresses));
   return steps;
 }
 

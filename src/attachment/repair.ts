@@ -32,11 +32,11 @@ export function repair(record: AttachmentRecord): Repair {
   if (current === undefined) throw new Failure("missing", `repair ${describeKey(record.key)}: it is detached`);
   using places = openOwn(current);
   const { plan, obsolete, parent } = replan(current, places);
-  using _parent = lockParent(parent.name);
+  const lockHost = (): Disposable => lockParent(parent.name);
   writeRecord({ ...current, parent: parent.name, plan: [...obsolete, ...plan] }); // a killed repair can be undone whole
-  const [failure] = undoPlan(obsolete, places);
+  const [failure] = undoPlan(obsolete, places, lockHost);
   if (failure !== undefined) throw failure;
-  const found = mendPlan(plan, places, (ip) => ownerOf(ip, current.key));
+  const found = mendPlan(plan, places, { ownerOf: (ip) => ownerOf(ip, current.key), lockHost });
   writeRecord({ ...current, parent: parent.name, plan });
   const left = verifyPlan(plan, places);
   if (left.length === 0) return { found, plan, obsolete };

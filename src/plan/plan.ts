@@ -2,6 +2,7 @@
 import { asFailure, Failure } from "../report/failure.ts";
 import { accessLink } from "./access-link.ts";
 import { address } from "./address.ts";
+import { HostSection, type LockHost } from "./host-section.ts";
 import { link } from "./link.ts";
 import { neighbour } from "./neighbour.ts";
 import { type OwnerOf, Pipeline } from "./pipeline.ts";
@@ -37,15 +38,24 @@ function typeOf<S extends Step>(step: S): StepType<S> {
   return types[step.type] as unknown as StepType<S>;
 }
 
+/** What a plan needs beside its namespaces. */
+export interface PlanOptions {
+  /** Tells whose a route of Berth's is that stands in the way on the host; one that is nobody's any more is replaced. */
+  readonly ownerOf?: OwnerOf;
+  /** Taken while the host's part is changed; absent: no lock. */
+  readonly lockHost?: LockHost;
+}
+
 /**
  * Applies a plan. Where a step fails, the steps before it (and those after it that the kernel had already been sent) are
  * undone in reverse, and the step's failure is thrown; failures of the undoing follow in its message.
- * @param ownerOf tells whose a route of Berth's is that stands in the way; one that is nobody's any more is replaced
  */
-export function applyPlan(plan: Plan, places: Places, ownerOf?: OwnerOf): void {
-  const pipeline = new Pipeline(places, ownerOf);
+export function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): void {
+  const pipeline = new Pipeline(places, options.ownerOf);
   try {
+    using section = new HostSection(options.lockHost);
     plan.forEach((step, i) => {
+      section.enter(step.where, () => pipeline.flushOrThrow());
       pipeline.begin(i);
       typeOf(step).apply(step, pipeline);
     });
@@ -56,6 +66,7 @@ export function applyPlan(plan: Plan, places: Places, ownerOf?: OwnerOf): void {
       plan.filter((_, i) => pipeline.applied(i)),
       places,
       "rollback",
+      options.lockHost,
     );
     if (undone.length === 0) throw first;
     const rest = undone.map((f) => f.message).join("; ");
@@ -71,10 +82,12 @@ export function applyPlan(plan: Plan, places: Places, ownerOf?: OwnerOf): void {
  * mended stays mended. Throws the first failure.
  * @returns what did not hold, a sentence each
  */
-export function mendPlan(plan: Plan, places: Places, ownerOf?: OwnerOf): string[] {
-  const pipeline = new Pipeline(places, ownerOf);
+export function mendPlan(plan: Plan, places: Places, options: PlanOptions = {}): string[] {
+  const pipeline = new Pipeline(places, options.ownerOf);
+  using section = new HostSection(options.lockHost);
   const found: string[] = [];
   plan.forEach((step, i) => {
+    section.enter(step.where, () => pipeline.flushOrThrow());
     const wrong = step.type === "settle" ? [] : typeOf(step).verify(step, places);
     if (wrong.length === 0 && (step.type !== "settle" || found.length === 0)) return;
     found.push(...wrong);
@@ -91,14 +104,16 @@ export function mendPlan(plan: Plan, places: Places, ownerOf?: OwnerOf): string[
  * Undoes a plan in reverse, as far as it can: what is gone already, or was not made by Berth, is left alone.
  * @returns what could not be undone
  */
-export function undoPlan(plan: Plan, places: Places): Failure[] {
-  return undoSteps(plan, places, "detach");
+export function undoPlan(plan: Plan, places: Places, lockHost?: LockHost): Failure[] {
+  return undoSteps(plan, places, "detach", lockHost);
 }
 
-function undoSteps(plan: Plan, places: Places, occasion: Occasion): Failure[] {
+function undoSteps(plan: Plan, places: Places, occasion: Occasion, lockHost: LockHost | undefined): Failure[] {
   const pipeline = new Pipeline(places);
+  using section = new HostSection(lockHost);
   plan.toReversed().forEach((step, i) => {
     if (places.at(step.where) === undefined) return;
+    section.enter(step.where, () => pipeline.flush());
     pipeline.begin(i);
     try {
       typeOf(step).undo(step, pipeline, occasion);
