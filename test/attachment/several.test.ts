@@ -4,7 +4,7 @@ import { routingPlace } from "../../src/attachment/source-routing.ts";
 import { ping } from "../../src/kernel/icmp.ts";
 import { exchange } from "../../src/kernel/tcp.ts";
 import { call } from "../cni/call.ts";
-import { TestWorld } from "../world.ts";
+import { TestWorld, until } from "../world.ts";
 
 let w: TestWorld;
 beforeAll(() => {
@@ -208,6 +208,33 @@ describe("three networks of one container", () => {
     await call("DEL", bare);
     w.removeNamespace("c");
   });
+});
+
+test("nobody on a parent waits for another's duplicate address detection", async () => {
+  const main = `${import.meta.dir}/../../src/main.ts`;
+  freshContainer();
+  w.namespace("slow");
+  w.sysctl("slow", "net/ipv6/conf/default/dad_transmits", "30"); // one a second
+  const env = {
+    PATH: "/usr/bin",
+    CNI_COMMAND: "ADD",
+    CNI_CONTAINERID: "s",
+    CNI_NETNS: "/run/netns/slow",
+    CNI_IFNAME: "eth0",
+  };
+  const ofSlow = { ...networks[0], ipam: { type: "static", addresses: [{ address: "fd01::50/64" }] } };
+  const slow = Bun.spawn([process.execPath, main], { env, stdin: new Blob([JSON.stringify(ofSlow)]), stdout: "pipe" });
+  await until("the slow one is being detected", () => w.ip("slow", "address").includes("tentative"));
+  const { config } = picks[0] ?? { config: {} };
+  expect((await call("ADD", config)).json).not.toHaveProperty("code");
+  expect((await call("DEL", config)).text).toBe("");
+  expect(slow.exitCode).toBeNull();
+  slow.kill("SIGKILL");
+  await slow.exited;
+  // what the killed one left is taken back by its record
+  expect((await call("DEL", ofSlow, { CNI_CONTAINERID: "s", CNI_NETNS: "/run/netns/slow" })).text).toBe("");
+  for (const name of ["slow", "c"]) w.removeNamespace(name);
+  expect(w.ip("", "-6 route show proto 98")).toBe("");
 });
 
 describe("an address on the host's side", () => {
