@@ -24,6 +24,7 @@ import {
   removeRecord,
   writeRecord,
 } from "./record.ts";
+import { routingOf } from "./source-routing.ts";
 import { choosesMac, subInterfaceOf } from "./sub-interface.ts";
 
 /** What a face asks for. */
@@ -183,15 +184,14 @@ function finish(
   { parent, host }: Facts,
   allocation: Allocation,
 ): Plan {
-  const { mtu, defaultRoute, sourceRouting } = request.config;
+  const { mtu } = request.config;
   return planAttachment({
     key: request.key,
     detail,
     parent,
     parentWhere,
     allocation,
-    sourceRouting: sourceRouting ?? (host !== undefined || defaultRoute !== undefined),
-    ...(defaultRoute === undefined ? {} : { defaultRoute }),
+    ...routingOf(request.config, host !== undefined),
     missingSysctls: missingSysctls(places, request.key.ifName),
     ...(mtu === undefined || mtu === 0 ? {} : { mtu }),
     ...(mac === undefined ? {} : { mac }),

@@ -14,10 +14,6 @@ export interface Collected {
   readonly addresses: readonly string[];
 }
 
-function keyText(key: Key): string {
-  return describeKey(key);
-}
-
 /** The delegated IPAM's call as a record remembers it. */
 function delegateOf(record: AttachmentRecord, config: NetworkConfig): DelegateCall {
   return {
@@ -53,7 +49,7 @@ async function detachAll(records: readonly AttachmentRecord[], failures: Failure
       await detachRecorded(record);
       done.push(record.key);
     } catch (e) {
-      failures.push(asFailure(e, `collect ${keyText(record.key)}`));
+      failures.push(asFailure(e, `collect ${describeKey(record.key)}`));
     }
   }
   return done;
@@ -76,9 +72,9 @@ export async function collect(
   delegate: DelegateCall,
 ): Promise<Collected> {
   const failures: Failure[] = [];
-  const wanted = new Set(valid.map(keyText));
+  const wanted = new Set(valid.map(describeKey));
   const stale = listRecords((f) => failures.push(f)).filter(
-    (r) => r.key.network === config.name && !wanted.has(keyText(r.key)),
+    (r) => r.key.network === config.name && !wanted.has(describeKey(r.key)),
   );
   const attachments = await detachAll(stale, failures);
   let addresses: readonly string[] = [];

@@ -8,8 +8,9 @@ import { type NetworkConfig, readConfig } from "./config.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { describeKey } from "./key.ts";
 import { findParent } from "./parent.ts";
-import { planAttachment } from "./plan.ts";
+import { notifySysctls, planAttachment } from "./plan.ts";
 import { type AttachmentRecord, lockAttachment, lockParent, ownerOf, readRecord, writeRecord } from "./record.ts";
+import { routingOf } from "./source-routing.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
 /** What a repair found, or would do. */
@@ -69,7 +70,6 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
   const host = gatherHost(places.host.netlink, hostAccessOf(config), detail, parent);
   const former = record.plan.find((s) => s.type === "link");
   const mac = former?.type === "link" ? former.mac : undefined;
-  const { defaultRoute, sourceRouting } = config;
   const wanted = new Set(record.plan.flatMap((s) => (s.type === "sysctl" ? [s.key] : [])));
   const plan = planAttachment({
     key: record.key,
@@ -79,13 +79,11 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
     allocation: record.allocation ?? { ips: [], routes: [], dns: {} },
     // the parent's may have been lowered, or raised again
     mtu: config.mtu === undefined || config.mtu === 0 ? parent.mtu : Math.min(config.mtu, parent.mtu),
-    sourceRouting: sourceRouting ?? (host !== undefined || defaultRoute !== undefined),
-    missingSysctls: [
-      `net/ipv4/conf/${record.key.ifName}/arp_notify`,
-      `net/ipv6/conf/${record.key.ifName}/ndisc_notify`,
-    ].filter((key) => !wanted.has(key)),
+    ...routingOf(config, host !== undefined),
+    missingSysctls: notifySysctls(record.key.ifName)
+      .map(({ key }) => key)
+      .filter((key) => !wanted.has(key)),
     ...(mac === undefined ? {} : { mac }),
-    ...(defaultRoute === undefined ? {} : { defaultRoute }),
     ...(host === undefined ? {} : { host }),
   });
   const kept = new Set(plan.map((s) => JSON.stringify(s)));

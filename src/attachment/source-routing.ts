@@ -4,6 +4,7 @@ import { type Cidr, formatCidr, networkOf } from "../address/cidr.ts";
 import { ipFamily } from "../address/ip.ts";
 import { type Route, SCOPE_LINK } from "../kernel/routes.ts";
 import type { Step } from "../plan/step.ts";
+import type { NetworkConfig } from "./config.ts";
 
 /** Berth's tables begin here: far from the numbers that people choose. */
 const TABLE_BASE = 98_000_000;
@@ -23,6 +24,17 @@ export interface RoutingPlace {
   readonly metric: number;
   /** Of its default route where it is to own that: less than any {@link metric}. */
   readonly owningMetric: number;
+}
+
+/** What a configuration asks of routing: source routing goes with host access and with `defaultRoute` unless it says otherwise. */
+export function routingOf(
+  { sourceRouting, defaultRoute }: NetworkConfig,
+  hostAccess: boolean,
+): { sourceRouting: boolean; defaultRoute?: boolean | "auto" } {
+  return {
+    sourceRouting: sourceRouting ?? (hostAccess || defaultRoute !== undefined),
+    ...(defaultRoute === undefined ? {} : { defaultRoute }),
+  };
 }
 
 /** Table and metric of an interface name: by its number for `eth0` to `eth9999`, by a hash of the name for others. */

@@ -2,6 +2,7 @@ import { buildCommand } from "@stricli/core";
 import { describeKey, type Key } from "../attachment/key.ts";
 import type { AttachmentRecord } from "../attachment/record.ts";
 import { previewRepair, repair } from "../attachment/repair.ts";
+import { watch, type WatchReport } from "../attachment/watch.ts";
 import { isOrphan } from "../attachment/detach.ts";
 import { explainPlan, explainUndo } from "../plan/plan.ts";
 import { asFailure, Failure } from "../report/failure.ts";
@@ -14,6 +15,7 @@ import type { PlaceFlags } from "./target.ts";
 interface Flags extends NetworkFlags, PlaceFlags {
   readonly json: boolean;
   readonly dryRun: boolean;
+  readonly watch: boolean;
 }
 
 interface Outcome {
@@ -46,6 +48,16 @@ function print({ key, found, commands, failure }: Outcome): void {
   for (const command of commands ?? []) console.log(`    ${command}`);
 }
 
+const textLines: WatchReport = {
+  mended: (key, sentence) => console.log(`mended  ${describeKey(key)}: ${sentence}`),
+  failed: (key, failure) => console.log(`failed  ${describeKey(key)}: ${describeFailure(failure)}`),
+};
+
+const jsonLines: WatchReport = {
+  mended: (key, sentence) => console.log(JSON.stringify({ key, mended: sentence })),
+  failed: (key, failure) => console.log(JSON.stringify({ key, error: failureJson(failure) })),
+};
+
 /** `berth repair`. */
 export const repairCommand = buildCommand({
   docs: {
@@ -53,9 +65,23 @@ export const repairCommand = buildCommand({
     fullDescription:
       "Compares one container's attachments, or all, with what the host is now (its addresses, the parent) and makes anew what is missing, the link in the namespace included, with the same MAC and addresses. What has lost its namespace is for berth gc.",
   },
-  parameters: { flags: { ...flag.network, ...flag.place, json: flag.json, dryRun: flag.dryRun } },
+  parameters: {
+    flags: {
+      ...flag.network,
+      ...flag.place,
+      json: flag.json,
+      dryRun: flag.dryRun,
+      watch: {
+        kind: "boolean",
+        brief: "stay, and repair whatever changes at once; a line for each thing that is mended",
+        default: false,
+        withNegated: false,
+      },
+    },
+  },
   async func(flags: Flags) {
     await reporting(flags.json, async () => {
+      if (flags.watch) return watch(flags.json ? jsonLines : textLines);
       const named = flags.id !== undefined || flags.netns !== undefined || flags.pid !== undefined;
       const records = named ? chosenRecords(flags) : allRecords().filter((r) => !isOrphan(r));
       if (named && records.length === 0) {

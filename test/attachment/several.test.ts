@@ -215,7 +215,7 @@ test("nobody on a parent waits for another's duplicate address detection", async
   freshContainer();
   w.namespace("slow");
   w.sysctl("slow", "net/ipv6/conf/default/dad_transmits", "30"); // one a second
-  const env = {
+  const slowly = {
     PATH: "/usr/bin",
     CNI_COMMAND: "ADD",
     CNI_CONTAINERID: "s",
@@ -223,7 +223,11 @@ test("nobody on a parent waits for another's duplicate address detection", async
     CNI_IFNAME: "eth0",
   };
   const ofSlow = { ...networks[0], ipam: { type: "static", addresses: [{ address: "fd01::50/64" }] } };
-  const slow = Bun.spawn([process.execPath, main], { env, stdin: new Blob([JSON.stringify(ofSlow)]), stdout: "pipe" });
+  const slow = Bun.spawn([process.execPath, main], {
+    env: slowly,
+    stdin: new Blob([JSON.stringify(ofSlow)]),
+    stdout: "pipe",
+  });
   await until("the slow one is being detected", () => w.ip("slow", "address").includes("tentative"));
   const { config } = picks[0] ?? { config: {} };
   expect((await call("ADD", config)).json).not.toHaveProperty("code");
