@@ -2,7 +2,7 @@
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLink, type Link, listLinks } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
-import { tapUsers } from "../kernel/taps.ts";
+import { describeTapUsers } from "../kernel/taps.ts";
 import type { AccessLinkStep, UpStep } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import { machineId } from "./machine.ts";
@@ -75,12 +75,9 @@ export function usersAccessLink(nl: Netlink, name: string, detail: SubInterface,
       `Change it: ip link set dev ${name} type ${link.detail.kind} mode bridge`,
     );
   }
-  const users = link.kind === "macvtap" ? tapUsers(name) : [];
-  if (users.length > 0) {
-    bad(
-      `${users.map((u) => `${u.program} (pid ${u.pid})`).join(", ")} has its tap device open and takes all its frames`,
-      'Use a spare macvtap or macvlan that no virtual machine uses, or let Berth make one ("auto").',
-    );
+  const taken = link.kind === "macvtap" ? describeTapUsers(name) : undefined;
+  if (taken !== undefined) {
+    bad(taken, 'Use a spare macvtap or macvlan that no virtual machine uses, or let Berth make one ("auto").');
   }
   return {
     link: name,

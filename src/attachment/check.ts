@@ -1,5 +1,6 @@
 // Checking: whether what the record says still holds.
-import { verifyPlan } from "../plan/plan.ts";
+import { describeTapUsers } from "../kernel/taps.ts";
+import { type Plan, verifyPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { Failure } from "../report/failure.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
@@ -32,6 +33,7 @@ export async function check(request: CheckRequest): Promise<void> {
   }
   using places = Places.open(request.netns);
   const found = verifyPlan(record.plan, places);
+  found.push(...takenAccessLinks(record.plan));
   const addresses = record.allocation?.ips.map((lease) => lease.address) ?? [];
   for (const ip of request.expectedIps) {
     if (!addresses.includes(ip))
@@ -43,4 +45,13 @@ export async function check(request: CheckRequest): Promise<void> {
     });
   }
   await ipamOf(request.config, request.delegate).check(request.key, addressesOf(record.allocation));
+}
+
+/** Access links whose frames some program takes by their tap device. */
+function takenAccessLinks(plan: Plan): string[] {
+  const links = new Set(plan.flatMap((s) => (s.type === "route" && s.where === "host" ? [s.link] : [])));
+  return [...links].flatMap((link) => {
+    const taken = describeTapUsers(link);
+    return taken === undefined ? [] : [`access link ${link}: ${taken}`];
+  });
 }

@@ -5,6 +5,7 @@ import { Netlink } from "../kernel/netlink.ts";
 import { Failure, type FailureOptions } from "../report/failure.ts";
 import { ipamOf } from "./allocation.ts";
 import type { Kind, NetworkConfig } from "./config.ts";
+import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { findParent } from "./parent.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
@@ -21,12 +22,13 @@ export async function status(config: NetworkConfig, kind: Kind, delegate: Delega
     });
   }
   if (!config.linkInContainer) {
-    const parent = parentOrLimited(nl, config);
+    const parent = orLimited(config, () => findParent(nl, config.master));
     if (!parent.up) {
       throw new Failure("limited", `serve network ${config.name}: its parent ${parent.name} is down`, {
         advice: `Set it up: ip link set dev ${parent.name} up`,
       });
     }
+    orLimited(config, () => gatherHost(nl, hostAccessOf(config), detail, parent));
   }
   await ipamOf(config, delegate).status(config.name);
 }
@@ -35,9 +37,10 @@ function withAdvice({ advice }: Failure): FailureOptions {
   return advice === undefined ? {} : { advice };
 }
 
-function parentOrLimited(nl: Netlink, config: NetworkConfig): ReturnType<typeof findParent> {
+/** What fails here fails for existing attachments too. */
+function orLimited<T>(config: NetworkConfig, f: () => T): T {
   try {
-    return findParent(nl, config.master);
+    return f();
   } catch (e) {
     if (!(e instanceof Failure)) throw e;
     throw new Failure("limited", `serve network ${config.name}: ${e.message}`, withAdvice(e));

@@ -47,6 +47,14 @@ export function tapUsers(linkName: string): TapUser[] {
   return users;
 }
 
+/** Who takes a link's frames by its tap device, as a sentence; undefined where nobody does, or the link is no macvtap. */
+export function describeTapUsers(linkName: string): string | undefined {
+  const users = tapUsers(linkName);
+  if (users.length === 0) return undefined;
+  const names = users.map((u) => `${u.program} (pid ${u.pid})`).join(", ");
+  return `${names} has its tap device open and takes all its frames`;
+}
+
 function opens(fd: string, device: number): boolean {
   try {
     // a look at the name spares most of the stat calls: sockets, pipes and the like have no path

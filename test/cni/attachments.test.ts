@@ -91,6 +91,7 @@ function openableTap(name: string): string {
     accessSync(real, constants.R_OK | constants.W_OK);
     return real;
   } catch {
+    if (existsSync(`/sys/class/net/${name}/tap9`)) return "/dev/zero";
     mount("tmpfs", `/sys/class/net/${name}`, "tmpfs", 0);
     mkdirSync(`/sys/class/net/${name}/tap9`);
     writeFileSync(`/sys/class/net/${name}/tap9/dev`, "1:5\n");
@@ -304,8 +305,25 @@ describe("host access", () => {
       holder.kill("SIGKILL");
       await holder.exited;
     }
-    expect((await call("ADD", network({ hostrouteif: "macvtap2" }))).json).not.toHaveProperty("code");
-    await call("DEL", network({ hostrouteif: "macvtap2" }));
+    const config = network({ cniVersion: "1.1.0", hostrouteif: "macvtap2" });
+    expect((await call("ADD", config)).json).not.toHaveProperty("code");
+    expect((await call("CHECK", config)).text).toBe("");
+    expect((await call("STATUS", config)).text).toBe("");
+    const later = Bun.spawn(["sh", "-c", `exec 3<>${openableTap("macvtap2")}; echo open; exec sleep 60`], {
+      stdout: "pipe",
+    });
+    try {
+      await later.stdout.getReader().read();
+      const taken = expect.stringMatching(
+        new RegExp(`macvtap2.*s\\w+ \\(pid ${later.pid}\\) has its tap device open`, "u"),
+      );
+      expect((await call("CHECK", config)).json).toMatchObject({ code: 103, msg: taken });
+      expect((await call("STATUS", config)).json).toMatchObject({ code: 51, msg: taken });
+    } finally {
+      later.kill("SIGKILL");
+      await later.exited;
+    }
+    await call("DEL", config);
     unmountStandIn("macvtap2");
     nothingIsLeft();
   });
