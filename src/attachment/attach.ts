@@ -77,12 +77,28 @@ export async function attach(request: AttachRequest): Promise<Attached> {
       const link = places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
       return { record, allocation, detail: prepared.detail, link };
     } catch (thrown) {
-      await ipam.release(request.key, addressesOf(allocation));
-      throw thrown;
+      throw await givenBack(asFailure(thrown, `attach ${describeKey(request.key)}`), request.key, ipam, allocation);
     }
   } catch (thrown) {
-    removeRecord(request.key);
-    throw asFailure(thrown, `attach ${describeKey(request.key)}`);
+    const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
+    if (!failure.incomplete) removeRecord(request.key); // else DEL and gc need it
+    throw failure;
+  }
+}
+
+/** Gives the addresses back after a failure, unless something that uses them could not be undone; the failure to report. */
+async function givenBack(failure: Failure, key: Key, ipam: IpamProvider, allocation: Allocation): Promise<Failure> {
+  if (failure.incomplete) return failure;
+  try {
+    await ipam.release(key, addressesOf(allocation));
+    return failure;
+  } catch (e) {
+    const second = asFailure(e, "release the addresses");
+    return new Failure(failure.reason, `${failure.message}. Then ${second.message}`, {
+      cause: failure,
+      incomplete: true,
+      ...(failure.advice === undefined ? {} : { advice: failure.advice }),
+    });
   }
 }
 

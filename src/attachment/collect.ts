@@ -3,9 +3,9 @@ import type { DelegateCall } from "../ipam/delegated.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { ipamOf } from "./allocation.ts";
 import { type NetworkConfig, readConfig } from "./config.ts";
-import { detach, isOrphan } from "./detach.ts";
+import { detach } from "./detach.ts";
 import { describeKey, type Key } from "./key.ts";
-import { type AttachmentRecord, listRecords } from "./record.ts";
+import { type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
 
 /** What was collected. */
 export interface Collected {

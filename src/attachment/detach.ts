@@ -15,7 +15,7 @@ import { addressesOf, ipamOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
 import { ownTableRule } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
-import { type AttachmentRecord, lockAttachment, lockParent, readRecord, removeRecord } from "./record.ts";
+import { type AttachmentRecord, lockAttachment, lockParent, ownerOf, readRecord, removeRecord } from "./record.ts";
 
 /** What a face asks for. */
 export interface DetachRequest {
@@ -37,7 +37,7 @@ export async function detach(request: DetachRequest): Promise<void> {
   using _lock = lockAttachment(request.key);
   const record = readRecord(request.key);
   const netns = request.netns === undefined || request.netns === "" ? record?.netns : request.netns;
-  using places = Places.find(netns);
+  using places = placesOf(record, netns);
   const failures: Failure[] = [];
   const ipam = ipamOf(request.config, request.delegate);
   const release = async (ips: readonly string[]): Promise<readonly string[]> => {
@@ -51,9 +51,10 @@ export async function detach(request: DetachRequest): Promise<void> {
   if (record === undefined) {
     // without a record the addresses tell the host's routes; they are given back last, when no route leads to them
     const plan = recognise(request, places);
-    failures.push(...undoPlan(plan, places));
+    failures.push(...undoPlan(plan, places, lockFor(plan)));
     const released = await release(request.knownIps);
-    failures.push(...undoPlan(hostRoutesTo(places.host.netlink, released), places));
+    const routes = hostRoutesTo(places.host.netlink, released, request.key);
+    failures.push(...undoPlan(routes, places, lockFor(routes)));
   } else {
     failures.push(...undoPlan(record.plan, places, () => lockParent(record.parent)));
     await release(addressesOf(record.allocation));
@@ -76,7 +77,7 @@ export function recognise({ key, knownIps, config }: DetachRequest, places: Plac
   const link = nl === undefined ? undefined : findLink(nl, key.ifName);
   const own = link?.group === LINK_GROUP_BERTH ? link : undefined;
   const addresses = nl === undefined || own === undefined ? [] : listAddresses(nl, own.index).map((a) => a.cidr.ip);
-  const steps: Step[] = [...hostRoutesTo(places.host.netlink, [...addresses, ...knownIps])];
+  const steps: Step[] = [...hostRoutesTo(places.host.netlink, [...addresses, ...knownIps], key)];
   if (nl !== undefined) steps.push(...rulesFrom(nl, addresses));
   if (own?.detail !== undefined) {
     steps.push({
@@ -91,6 +92,22 @@ export function recognise({ key, knownIps, config }: DetachRequest, places: Plac
   return steps;
 }
 
+/** The two namespaces; a namespace that is another one than was attached counts as gone. */
+function placesOf(record: AttachmentRecord | undefined, netns: string | undefined): Places {
+  const places = Places.find(netns);
+  if (record === undefined || places.container === undefined || places.container.inode === record.netnsInode) {
+    return places;
+  }
+  places[Symbol.dispose]();
+  return Places.find(undefined);
+}
+
+/** The lock of the parent whose access link a recognised plan may remove; none where it removes none. */
+function lockFor(plan: Plan): (() => Disposable) | undefined {
+  const access = plan.find((s) => s.type === "access-link");
+  return access?.type === "access-link" ? (): Disposable => lockParent(access.parent.name) : undefined;
+}
+
 /** Berth's rules for these addresses in the container's namespace. */
 function rulesFrom(nl: Netlink, ips: readonly string[]): Step[] {
   return ([4, 6] as const)
@@ -103,15 +120,17 @@ function rulesFrom(nl: Netlink, ips: readonly string[]): Step[] {
 }
 
 /** Berth's routes and neighbours on the host that lead to these addresses, and the access links that they used. */
-function hostRoutesTo(nl: Netlink, ips: readonly string[]): Step[] {
-  if (ips.length === 0) return [];
+function hostRoutesTo(nl: Netlink, known: readonly string[], key: Key): Step[] {
+  if (known.length === 0) return [];
+  // the caller's word may be old: an address that was given back may be a living attachment's now
+  const ips = new Set(known.filter((ip) => ownerOf(ip, key) === undefined));
   const links = new Map(listLinks(nl).map((l) => [l.index, l]));
   const access = new Map<string, Step>();
   const steps: Step[] = [];
   for (const family of [4, 6] as const) {
     for (const r of listRoutes(nl, { family, protocol: RTPROT_BERTH })) {
       const link = r.linkIndex === undefined ? undefined : links.get(r.linkIndex);
-      if (link === undefined || !ips.includes(r.dst.ip) || r.dst.prefix !== hostCidr(r.dst.ip).prefix) continue;
+      if (link === undefined || !ips.has(r.dst.ip) || r.dst.prefix !== hostCidr(r.dst.ip).prefix) continue;
       if (link.group === LINK_GROUP_BERTH && link.detail !== undefined) {
         const parent = { name: links.get(link.parentIndex ?? 0)?.name ?? "?", where: "host" } as const;
         access.set(link.name, { type: "access-link", where: "host", name: link.name, parent, detail: link.detail });
@@ -127,14 +146,4 @@ function hostRoutesTo(nl: Netlink, ips: readonly string[]): Step[] {
     }
   }
   return [...access.values(), ...steps];
-}
-
-/** True where a record's namespace is no longer the one that was attached. */
-export function isOrphan(record: AttachmentRecord): boolean {
-  try {
-    using places = Places.find(record.netns);
-    return places.container === undefined || places.container.inode !== record.netnsInode;
-  } catch {
-    return true;
-  }
 }

@@ -3,6 +3,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import type { Allocation } from "../ipam/provider.ts";
 import { lockFile } from "../kernel/locks.ts";
+import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Failure } from "../report/failure.ts";
 import type { Kind } from "./config.ts";
@@ -142,7 +143,18 @@ export function ownerOf(ip: string, except: Key): string | undefined {
     keyFileName(record.key) !== keyFileName(except) &&
     record.plan.some((s) => s.type === "route" && s.where === "host" && s.route.dst.ip === ip);
   const owner = listRecords(() => {}).find(claims);
-  return owner === undefined ? undefined : describeKey(owner.key);
+  if (owner === undefined) return undefined;
+  return `${describeKey(owner.key)}${isOrphan(owner) ? ' (its namespace is gone: "berth gc" takes it back)' : ""}`;
+}
+
+/** True where a record's namespace is gone, or another one than was attached. What cannot be looked at is not gone. */
+export function isOrphan(record: AttachmentRecord): boolean {
+  try {
+    using places = Places.find(record.netns);
+    return places.container === undefined || places.container.inode !== record.netnsInode;
+  } catch {
+    return false;
+  }
 }
 
 /** All records that can be read, by key; `unreadable` gets the failure of each that cannot. */

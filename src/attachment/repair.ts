@@ -34,11 +34,13 @@ export function repair(record: AttachmentRecord): Repair {
   using places = openOwn(current);
   const { plan, obsolete, parent } = replan(current, places);
   const lockHost = (): Disposable => lockParent(parent.name);
-  writeRecord({ ...current, parent: parent.name, plan: [...obsolete, ...plan] }); // a killed repair can be undone whole
+  const changed = JSON.stringify(plan) !== JSON.stringify(current.plan);
+  // a killed repair can be undone whole
+  if (changed) writeRecord({ ...current, parent: parent.name, plan: [...obsolete, ...plan] });
   const [failure] = undoPlan(obsolete, places, lockHost);
   if (failure !== undefined) throw failure;
   const found = mendPlan(plan, places, { ownerOf: (ip) => ownerOf(ip, current.key), lockHost });
-  writeRecord({ ...current, parent: parent.name, plan });
+  if (changed) writeRecord({ ...current, parent: parent.name, plan });
   const left = verifyPlan(plan, places);
   if (left.length === 0) return { found, plan, obsolete };
   throw new Failure("differs", `repair ${describeKey(current.key)}: ${left.join("; ")}`, {
@@ -64,6 +66,12 @@ function openOwn(record: AttachmentRecord): Places {
 
 /** The plan as the host is now, with the MAC and the addresses that the attachment has. */
 function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolete: Plan; parent: Link } {
+  const { allocation } = record;
+  if (allocation === undefined) {
+    throw new Failure("missing", `repair ${describeKey(record.key)}: it was never finished`, {
+      advice: "Detach it, and attach it again.",
+    });
+  }
   const config = readConfig(JSON.parse(record.config));
   const detail = subInterfaceOf(config, record.kind);
   const parent = presentParent(record, config, places);
@@ -76,7 +84,7 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
     detail,
     parent,
     parentWhere: config.linkInContainer ? "container" : "host",
-    allocation: record.allocation ?? { ips: [], routes: [], dns: {} },
+    allocation,
     // the parent's may have been lowered, or raised again
     mtu: config.mtu === undefined || config.mtu === 0 ? parent.mtu : Math.min(config.mtu, parent.mtu),
     ...routingOf(config, host !== undefined),

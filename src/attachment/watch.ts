@@ -3,9 +3,8 @@ import { Monitor, introduce } from "../kernel/monitor.ts";
 import { findNamespace } from "../kernel/namespaces.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { asFailure, type Failure } from "../report/failure.ts";
-import { isOrphan } from "./detach.ts";
 import { describeKey, type Key } from "./key.ts";
-import { type AttachmentRecord, listRecords } from "./record.ts";
+import { type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
 import { repair } from "./repair.ts";
 
 /** Nothing heard for so long, milliseconds: everything is looked at all the same. */

@@ -1,5 +1,5 @@
 import { buildCommand } from "@stricli/core";
-import { isOrphan } from "../attachment/detach.ts";
+import { isOrphan } from "../attachment/record.ts";
 import * as flag from "./flags.ts";
 import { printJson, printTable, reporting } from "./output.ts";
 import { allRecords } from "./records.ts";

@@ -1,9 +1,8 @@
 import { buildCommand } from "@stricli/core";
 import { describeKey, type Key } from "../attachment/key.ts";
-import type { AttachmentRecord } from "../attachment/record.ts";
+import { type AttachmentRecord, isOrphan } from "../attachment/record.ts";
 import { previewRepair, repair } from "../attachment/repair.ts";
 import { watch, type WatchReport } from "../attachment/watch.ts";
-import { isOrphan } from "../attachment/detach.ts";
 import { explainPlan, explainUndo } from "../plan/plan.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import * as flag from "./flags.ts";

@@ -72,6 +72,7 @@ export function applyPlan(plan: Plan, places: Places, options: PlanOptions = {})
     const rest = undone.map((f) => f.message).join("; ");
     throw new Failure(first.reason, `${first.message}. Undoing what was done failed too: ${rest}`, {
       cause: first,
+      incomplete: true,
       ...(first.advice === undefined ? {} : { advice: first.advice }),
     });
   }
@@ -113,9 +114,9 @@ function undoSteps(plan: Plan, places: Places, occasion: Occasion, lockHost: Loc
   using section = new HostSection(lockHost);
   plan.toReversed().forEach((step, i) => {
     if (places.at(step.where) === undefined) return;
-    section.enter(step.where, () => pipeline.flush());
     pipeline.begin(i);
     try {
+      section.enter(step.where, () => pipeline.flush());
       typeOf(step).undo(step, pipeline, occasion);
     } catch (thrown) {
       pipeline.fail(asFailure(thrown, `undo ${step.type}`));

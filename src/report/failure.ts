@@ -46,6 +46,8 @@ export interface FailureOptions {
   readonly advice?: string;
   /** A CNI error code that was decided elsewhere, as by a delegated plugin. */
   readonly code?: number;
+  /** True where something of what failed could not be undone, and is left behind. */
+  readonly incomplete?: boolean;
   /** What lies beneath: the error of the system. */
   readonly cause?: unknown;
 }
@@ -59,12 +61,14 @@ export class Failure extends Error {
   readonly reason: Reason;
   readonly advice: string | undefined;
   readonly code: number | undefined;
+  readonly incomplete: boolean;
 
   constructor(reason: Reason, message: string, options: FailureOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.reason = reason;
     this.advice = options.advice;
     this.code = options.code;
+    this.incomplete = options.incomplete === true;
   }
 }
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { previewRepair, repair } from "../../src/attachment/repair.ts";
-import { type AttachmentRecord, listRecords } from "../../src/attachment/record.ts";
+import { type AttachmentRecord, listRecords, writeRecord } from "../../src/attachment/record.ts";
 import { ping } from "../../src/kernel/icmp.ts";
 import { accept, bind, close, connect, listen, receive, send } from "../../src/kernel/libc.ts";
 import { openIn, socketAddress } from "../../src/kernel/sockets.ts";
@@ -184,6 +184,18 @@ describe("what changed on the host is followed", () => {
     }
     await detached();
   });
+});
+
+test("an attachment that was never finished is not made up", async () => {
+  await call("ADD", config);
+  const { allocation: _, ...unfinished } = record();
+  w.ip("c", "link del eth0");
+  writeRecord({ ...unfinished, plan: [] });
+  expect(() => repair(record())).toThrow("it was never finished");
+  expect(() => w.link("c", "eth0")).toThrow();
+  w.ip("", "link del berth-eth1");
+  await call("DEL", config);
+  w.removeNamespace("c");
 });
 
 describe("what cannot be mended is said", () => {

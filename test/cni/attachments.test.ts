@@ -555,6 +555,41 @@ describe("what goes wrong", () => {
     nothingIsLeft();
   });
 
+  test("a DEL that is repeated late leaves alone who has the address now", async () => {
+    w.namespace("d");
+    const d = { CNI_CONTAINERID: "c2", CNI_NETNS: "/run/netns/d" };
+    const config = network({ hostrouteif: "auto", args: { cni: { ips: ["192.168.122.177"] } } });
+    const first = await call("ADD", config);
+    const late = { ...config, prevResult: first.json };
+    expect((await call("DEL", late)).text).toBe("");
+    expect((await call("ADD", config, d)).json).not.toHaveProperty("code");
+    expect((await call("DEL", late)).text).toBe("");
+    expect((await call("CHECK", config, d)).text).toBe("");
+    expect(ping(undefined, "192.168.122.177")).toMatchObject({ ok: true });
+    await call("DEL", config, d);
+    w.removeNamespace("d");
+    nothingIsLeft();
+  });
+
+  test("what could not be given back after a failure stays on record, its own error first", async () => {
+    mkdirSync("/run/plugins", { recursive: true });
+    const CNI_PATH = "/run/plugins";
+    const config = network({ ipam: { type: "my-ipam" } });
+    w.ip("c", "link add eth0 type bridge");
+    const address = `'{"cniVersion":"1.0.0","ips":[{"address":"192.168.122.99/24"}]}'`;
+    plugin(`[ $CNI_COMMAND = ADD ] && echo ${address} && exit 0; echo '{"code":42,"msg":"server away"}'; exit 1`);
+    const reply = await call("ADD", config, { CNI_PATH });
+    expect(reply.json).toMatchObject({
+      code: 102,
+      msg: expect.stringMatching(/^create macvlan eth0.*Then .*server away/u),
+    });
+    expect(records()).toHaveLength(1);
+    plugin("exit 0");
+    expect((await call("DEL", config, { CNI_PATH })).text).toBe("");
+    rmSync("/run/plugins", { recursive: true });
+    nothingIsLeft();
+  });
+
   test("DEL after a reboot: no record, no kernel state, the reservation is released", async () => {
     const config = network({ hostrouteif: "auto" });
     await call("ADD", config);
