@@ -5,6 +5,7 @@ if (verb !== undefined && verb !== "") {
   const { cni } = await import("./cni/cni.ts");
   const { readFileSync } = await import("node:fs");
   const answer = await cni(process.env, () => readFileSync(0, "utf8"), name);
+  for (const remark of answer.remarks) console.error(`berth: ${remark}`);
   if (answer.text !== "") console.log(answer.text);
   process.exitCode = answer.exitCode;
 } else if (name === "berth" || process.argv.length > 2) {

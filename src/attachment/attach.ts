@@ -1,20 +1,16 @@
 // Attaching: from a request to an applied plan.
-import { parseMac, randomMac } from "../address/mac.ts";
-import type { DelegateCall } from "../ipam/delegated.ts";
+import { parseIp } from "../address/ip.ts";
 import type { Allocation, IpamProvider } from "../ipam/provider.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLink, type Link } from "../kernel/links.ts";
-import { readSysctl } from "../kernel/sysctls.ts";
+import { AddressConflict } from "../plan/conflict.ts";
 import { applyPlan, type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
-import type { Where } from "../plan/step.ts";
 import { asFailure, Failure } from "../report/failure.ts";
-import type { Kind, NetworkConfig } from "./config.ts";
-import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { addressesOf, ipamOf } from "./allocation.ts";
-import { checkKey, describeKey, type Key } from "./key.ts";
-import { findParent } from "./parent.ts";
-import { notifySysctls, planAttachment } from "./plan.ts";
+import { quarantineOf } from "./conflict-detection.ts";
+import { describeKey, type Key } from "./key.ts";
+import { type AttachRequest, gather, planFor, prepare } from "./prepare.ts";
 import {
   type AttachmentRecord,
   lockAttachment,
@@ -24,23 +20,9 @@ import {
   removeRecord,
   writeRecord,
 } from "./record.ts";
-import { routingOf } from "./source-routing.ts";
-import { choosesMac, subInterfaceOf } from "./sub-interface.ts";
 
-/** What a face asks for. */
-export interface AttachRequest {
-  readonly key: Key;
-  readonly kind: Kind;
-  /** Path of the container's namespace. */
-  readonly netns: string;
-  readonly config: NetworkConfig;
-  /** A MAC that was asked for beside the configuration's. */
-  readonly mac: string | undefined;
-  /** Addresses that were asked for, with or without prefix length. */
-  readonly ips: readonly string[];
-  /** For a delegated IPAM plugin: the call as it came. */
-  readonly delegate: DelegateCall;
-}
+/** So many addresses that others have are met in one call at most; the next call goes on where this one ended. */
+const MAX_CONFLICTS = 8;
 
 /** What came of it. */
 export interface Attached {
@@ -49,6 +31,8 @@ export interface Attached {
   readonly detail: SubInterface;
   /** The attachment's link as the kernel has it; undefined when nothing was applied. */
   readonly link: Link | undefined;
+  /** What the caller ought to know though it succeeded, a sentence each. */
+  readonly remarks: readonly string[];
 }
 
 /**
@@ -64,26 +48,63 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   const facts = gather(request, prepared);
   const intent = intentOf(request, places, facts.parent);
   writeRecord(intent); // from here on a killed process leaves a record from which everything is released
+  const remarks: string[] = [];
   try {
-    const allocation = await ipam.allocate(request.key, request.ips);
-    try {
-      const plan = finish(request, prepared, facts, allocation);
-      const record = { ...intent, allocation, plan };
-      writeRecord(record);
-      applyPlan(plan, places, {
-        ownerOf: (ip) => ownerOf(ip, request.key),
-        lockHost: () => lockParent(facts.parent.name),
-      });
-      const link = places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
-      return { record, allocation, detail: prepared.detail, link };
-    } catch (thrown) {
-      throw await givenBack(asFailure(thrown, `attach ${describeKey(request.key)}`), request.key, ipam, allocation);
+    for (;;) {
+      const allocation = await ipam.allocate(request.key, request.ips);
+      try {
+        const plan = planFor(request, prepared, facts, allocation);
+        const record = { ...intent, allocation, plan };
+        writeRecord(record);
+        applyPlan(plan, places, {
+          ownerOf: (ip) => ownerOf(ip, request.key),
+          lockHost: () => lockParent(facts.parent.name),
+        });
+        const link =
+          places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
+        return { record, allocation, detail: prepared.detail, link, remarks };
+      } catch (thrown) {
+        const another = await setAside(thrown, request, ipam, remarks.length);
+        const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
+        const settled = await givenBack(failure, request.key, ipam, allocation);
+        if (another === undefined || settled.incomplete) throw settled;
+        remarks.push(another);
+        writeRecord(intent);
+      }
     }
   } catch (thrown) {
     const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
     if (!failure.incomplete) removeRecord(request.key); // else DEL and gc need it
-    throw failure;
+    throw after(remarks, failure);
   }
+}
+
+/** A failure to which the addresses that were tried before belong. */
+function after(remarks: readonly string[], failure: Failure): Failure {
+  if (remarks.length === 0) return failure;
+  const { reason, message, advice = "", incomplete, cause } = failure;
+  return new Failure(reason, message, {
+    advice: `${advice} Tried before: ${remarks.join("; ")}.`.trim(),
+    incomplete,
+    cause,
+  });
+}
+
+/**
+ * Where another address may be tried because somebody else has this one, puts it into quarantine.
+ * @returns what was done, in words; undefined where it was no conflict, or no other address can be had
+ */
+async function setAside(
+  thrown: unknown,
+  { key, config, ips }: AttachRequest,
+  ipam: IpamProvider,
+  before: number,
+): Promise<string | undefined> {
+  if (!(thrown instanceof AddressConflict) || before >= MAX_CONFLICTS) return undefined;
+  if (ips.some((ip) => parseIp(ip.replace(/\/.*/u, "")) === thrown.ip)) return undefined;
+  const seconds = quarantineOf(config);
+  const done = await ipam.quarantine(key, thrown.ip, thrown.holder, seconds);
+  return done ? `${thrown.ip} is in quarantine for ${seconds} s: ${thrown.holder} has it` : undefined;
 }
 
 /** Gives the addresses back after a failure, unless something that uses them could not be undone; the failure to report. */
@@ -110,42 +131,7 @@ export async function previewAttach(request: AttachRequest): Promise<{ plan: Pla
   using _places = prepared.places;
   const facts = gather(request, prepared);
   const allocation = await ipamOf(request.config, request.delegate).preview(request.key, request.ips);
-  return { plan: finish(request, prepared, facts, allocation), allocation };
-}
-
-interface Prepared {
-  readonly places: Places;
-  readonly detail: SubInterface;
-  readonly parentWhere: Where;
-  readonly mac: string | undefined;
-}
-
-/** All that can be refused before the kernel is asked. */
-function prepare(request: AttachRequest): Prepared {
-  const { config, kind } = request;
-  checkKey(request.key);
-  const detail = subInterfaceOf(config, kind);
-  const asked = request.mac ?? config.mac;
-  if (asked !== undefined && !choosesMac(detail)) {
-    const why = kind === "ipvlan" ? "an ipvlan has its parent's MAC" : "a passthru link has its parent's MAC";
-    throw new Failure("config", `give ${request.key.ifName} the MAC ${asked}: ${why}`, { advice: "Ask for no MAC." });
-  }
-  if (config.linkInContainer && hostAccessOf(config) !== undefined) {
-    throw new Failure(
-      "config",
-      "give host access to an attachment with linkInContainer: the host has no link on that parent",
-      {
-        advice: 'Remove "hostrouteif" (or "hostAccess"), or "linkInContainer".',
-      },
-    );
-  }
-  const own = kind === "vlan" || !choosesMac(detail) ? undefined : randomMac();
-  return {
-    places: Places.open(request.netns),
-    detail,
-    parentWhere: config.linkInContainer ? "container" : "host",
-    mac: asked === undefined ? own : (parseMac(asked) ?? asked),
-  };
+  return { plan: planFor(request, prepared, facts, allocation), allocation };
 }
 
 /** An earlier attachment of this key: one that is still there is refused, one whose link is gone is cleared away. */
@@ -164,21 +150,6 @@ async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Pro
   await ipam.release(key, addressesOf(former.allocation));
 }
 
-interface Facts {
-  readonly parent: Link;
-  readonly host: ReturnType<typeof gatherHost>;
-}
-
-function gather(request: AttachRequest, { places, detail, parentWhere }: Prepared): Facts {
-  const nl = (places.at(parentWhere) ?? places.host).netlink;
-  const parent = findParent(nl, request.config.master);
-  if (parent.loopback) {
-    throw new Failure("config", `use ${parent.name} as the parent: it is the loopback link`, { advice: "Name a NIC." });
-  }
-  const host = gatherHost(places.host.netlink, hostAccessOf(request.config), detail, parent);
-  return { parent, host };
-}
-
 function intentOf(request: AttachRequest, places: Places, parent: Link): AttachmentRecord {
   return {
     version: 1,
@@ -192,36 +163,4 @@ function intentOf(request: AttachRequest, places: Places, parent: Link): Attachm
     cniPath: request.delegate.env["CNI_PATH"] ?? "",
     plan: [],
   };
-}
-
-function finish(
-  request: AttachRequest,
-  { places, detail, parentWhere, mac }: Prepared,
-  { parent, host }: Facts,
-  allocation: Allocation,
-): Plan {
-  const { mtu } = request.config;
-  return planAttachment({
-    key: request.key,
-    detail,
-    parent,
-    parentWhere,
-    allocation,
-    ...routingOf(request.config, host !== undefined),
-    missingSysctls: missingSysctls(places, request.key.ifName),
-    ...(mtu === undefined || mtu === 0 ? {} : { mtu }),
-    ...(mac === undefined ? {} : { mac }),
-    ...(host === undefined ? {} : { host }),
-  });
-}
-
-/** The keys that this kernel does not have for any link: those of a family that it was built or booted without. */
-function missingSysctls(places: Places, ifName: string): string[] {
-  return (
-    places.container?.run(() =>
-      notifySysctls(ifName)
-        .map(({ key }) => key)
-        .filter((key) => readSysctl(key.replace(`/${ifName}/`, "/default/")) === undefined),
-    ) ?? []
-  );
 }

@@ -130,6 +130,19 @@ const hostAccess = v.strictObject({
   ),
 });
 
+const conflictDetection = v.strictObject({
+  probes: v.exactOptional(v.pipe(between(1, 10), v.description("how many times each address is asked for; absent: 3"))),
+  waitMs: v.exactOptional(
+    v.pipe(between(1, 10_000), v.description("how long each probe waits for an answer, milliseconds; absent: 200")),
+  ),
+  quarantineS: v.exactOptional(
+    v.pipe(
+      natural,
+      v.description("how long an address that another machine has is not handed out again, seconds; absent: 3600"),
+    ),
+  ),
+});
+
 /** The modes of each kind. */
 export const modes = {
   macvlan: ["bridge", "private", "vepa", "passthru", "source"],
@@ -210,6 +223,14 @@ export const networkKeys = {
       v.boolean(),
       v.description(
         "a routing table of its own, so that replies leave by the interface that the request came in by; absent: where host access or defaultRoute is asked for",
+      ),
+    ),
+  ),
+  conflictDetection: v.exactOptional(
+    v.pipe(
+      v.union([v.boolean(), conflictDetection]),
+      v.description(
+        "ask the LAN whether another machine has an address before it is used; host-local then gives the next one; absent: no, but IPv6's own detection, which the kernel does",
       ),
     ),
   ),

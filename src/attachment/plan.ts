@@ -1,5 +1,5 @@
 // From configuration, request, kernel and allocation to the plan: pure, no I/O.
-import { formatCidr, hostCidr, networkOf, parseCidr } from "../address/cidr.ts";
+import { type Cidr, formatCidr, hostCidr, networkOf, parseCidr } from "../address/cidr.ts";
 import { ipFamily, isUnspecified, parseIp } from "../address/ip.ts";
 import type { Allocation, RouteSpec } from "../ipam/provider.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
@@ -7,8 +7,10 @@ import type { Link } from "../kernel/links.ts";
 import type { Route } from "../kernel/routes.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { Step, Where } from "../plan/step.ts";
+import { AddressConflict } from "../plan/conflict.ts";
 import { Failure } from "../report/failure.ts";
 import { containerNeighbours, type HostFacts, hostRoutes, hostSideSteps } from "./host-access.ts";
+import type { ConflictDetection } from "./conflict-detection.ts";
 import { describeKey, type Key } from "./key.ts";
 import { type RoutingPlace, routingPlace, sourceRoutingSteps } from "./source-routing.ts";
 
@@ -30,10 +32,14 @@ export interface PlanInput {
   readonly allocation: Allocation;
   /** Absent: no host access. */
   readonly host?: HostFacts;
+  /** Addresses of the host that the attachment must not get. */
+  readonly hostIps: readonly string[];
   /** The attachment gets a routing table of its own, and a rule for each of its addresses. */
   readonly sourceRouting: boolean;
   /** Whether it owns the container's default route; "auto": the first by interface name does; absent: as IPAM says. */
   readonly defaultRoute?: boolean | "auto";
+  /** Absent: the LAN is not asked whether it knows the addresses. */
+  readonly conflictDetection?: ConflictDetection;
   /** Sysctls that the container's kernel lacks. */
   readonly missingSysctls: readonly string[];
 }
@@ -62,17 +68,22 @@ export function planAttachment(input: PlanInput): Plan {
       throw new Failure("delegate", `use ${lease.address} from IPAM: it is no address with a prefix length`);
     return cidr;
   });
+  checkOwn(input, addresses);
   checkHostAccess(input);
   const has6 = addresses.some((a) => ipFamily(a.ip) === 6);
   const steps: Step[] = [];
   const mac = input.mac ?? parent.mac;
-  // the host's part comes first, in one piece: attachments of one parent take turns at it, and it is short
+  const hostPart: Step[] = [];
   if (host !== undefined) {
     if (mac === undefined)
       throw new Failure("config", `give ${link} host access: its parent ${parent.name} has no MAC`);
-    if (host.prepare !== undefined) steps.push(host.prepare);
-    steps.push(...hostSideSteps(host, mac, addresses));
+    if (host.prepare !== undefined) hostPart.push(host.prepare);
+    hostPart.push(...hostSideSteps(host, mac, addresses));
   }
+  // in one piece, as attachments of one parent take turns at it, and first, as it is short; but the host must not send an
+  // address's packets here while another machine may have it
+  const detection = addresses.length > 0 ? input.conflictDetection : undefined;
+  if (detection === undefined) steps.push(...hostPart);
   steps.push({
     type: "link",
     where: "container",
@@ -92,9 +103,15 @@ export function planAttachment(input: PlanInput): Plan {
   }
   const place = input.sourceRouting ? routingPlace(link) : undefined;
   const metric = place === undefined ? {} : { metric: place.metric };
+  const up: Step = { type: "up", where: "container", link, alias: aliasOf(key) };
+  // the kernel announces addresses that are there when the link goes up
+  if (detection !== undefined) steps.push(up, probeStep(input, detection, addresses));
   for (const cidr of addresses) steps.push({ type: "address", where: "container", link, address: cidr, ...metric });
-  steps.push({ type: "up", where: "container", link, alias: aliasOf(key) });
+  if (detection === undefined) steps.push(up);
   if (has6) steps.push({ type: "settle", where: "container", link, timeoutMs: SETTLE_MS });
+  if (detection !== undefined) {
+    steps.push({ type: "announce", where: "container", link, addresses: addresses.map((a) => a.ip) }, ...hostPart);
+  }
   const routes = [...allocationRoutes(input), ...(host === undefined ? [] : hostRoutes(host, addresses))];
   for (const route of routes.filter((r) => r.dst.prefix > 0 || input.defaultRoute !== false)) {
     const own = place === undefined ? {} : { metric: route.metric ?? metricOf(route, place, input.defaultRoute) };
@@ -103,6 +120,19 @@ export function planAttachment(input: PlanInput): Plan {
   if (place !== undefined) steps.push(...sourceRoutingSteps(link, place, addresses, routes));
   if (host !== undefined) steps.push(...containerNeighbours(host, link, addresses));
   return steps;
+}
+
+/** Who has the addresses is asked on the link itself, but for an ipvlan: it does not hear answers to an address that it lacks. */
+function probeStep(
+  { detail, parent, parentWhere, key }: PlanInput,
+  { probes, waitMs }: ConflictDetection,
+  addresses: readonly Cidr[],
+): Step {
+  const on =
+    detail.kind === "ipvlan"
+      ? { where: parentWhere, link: parent.name }
+      : ({ where: "container", link: key.ifName } as const);
+  return { type: "probe", ...on, addresses: addresses.map((a) => a.ip), probes, waitMs };
 }
 
 /** A route's metric in the main table, where several attachments may have one to the same destination. */
@@ -121,16 +151,16 @@ function checkMtu({ mtu, parent, key }: PlanInput): void {
   );
 }
 
+/** With host access, or where conflicts shall be detected, an attachment does not get an address of its host. */
+function checkOwn({ hostIps, key }: PlanInput, addresses: readonly Cidr[]): void {
+  const taken = addresses.find((a) => hostIps.includes(a.ip));
+  if (taken !== undefined) throw AddressConflict.onHost(taken.ip, describeKey(key));
+}
+
 function checkHostAccess({ host, allocation, key }: PlanInput): void {
   if (host === undefined || allocation.ips.length === 0) return;
   const families = new Set(host.addresses.map((a) => ipFamily(a.ip)));
   const tasks = allocation.ips.map((lease) => parseCidr(lease.address)?.ip ?? "");
-  const taken = host.addresses.find((a) => tasks.includes(a.ip));
-  if (taken !== undefined) {
-    throw new Failure("address", `give ${taken.ip} to ${describeKey(key)}: the host itself has this address`, {
-      advice: "Take the host's addresses out of the range (rangeStart, rangeEnd), or ask for another address.",
-    });
-  }
   if (tasks.some((ip) => families.has(ipFamily(ip)))) return;
   throw new Failure(
     "config",

@@ -4,6 +4,7 @@ import { findLink, findLinkByIndex, type Link } from "../kernel/links.ts";
 import { mendPlan, type Plan, undoPlan, verifyPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { Failure } from "../report/failure.ts";
+import { conflictDetectionOf, hostIps } from "./conflict-detection.ts";
 import { type NetworkConfig, readConfig } from "./config.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { describeKey } from "./key.ts";
@@ -76,6 +77,7 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
   const detail = subInterfaceOf(config, record.kind);
   const parent = presentParent(record, config, places);
   const host = gatherHost(places.host.netlink, hostAccessOf(config), detail, parent);
+  const detection = conflictDetectionOf(config, detail);
   const former = record.plan.find((s) => s.type === "link");
   const mac = former?.type === "link" ? former.mac : undefined;
   const wanted = new Set(record.plan.flatMap((s) => (s.type === "sysctl" ? [s.key] : [])));
@@ -85,12 +87,14 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
     parent,
     parentWhere: config.linkInContainer ? "container" : "host",
     allocation,
+    hostIps: hostIps(places, host, detection),
     // the parent's may have been lowered, or raised again
     mtu: config.mtu === undefined || config.mtu === 0 ? parent.mtu : Math.min(config.mtu, parent.mtu),
     ...routingOf(config, host !== undefined),
     missingSysctls: notifySysctls(record.key.ifName)
       .map(({ key }) => key)
       .filter((key) => !wanted.has(key)),
+    ...(detection === undefined ? {} : { conflictDetection: detection }),
     ...(mac === undefined ? {} : { mac }),
     ...(host === undefined ? {} : { host }),
   });

@@ -2,7 +2,8 @@ import { buildCommand } from "@stricli/core";
 import { parseIp } from "../address/ip.ts";
 import { parseCidr } from "../address/cidr.ts";
 import { parseMac } from "../address/mac.ts";
-import { attach, type AttachRequest, previewAttach } from "../attachment/attach.ts";
+import { attach, previewAttach } from "../attachment/attach.ts";
+import type { AttachRequest } from "../attachment/prepare.ts";
 import { kindOf } from "../attachment/sub-interface.ts";
 import { describeKey } from "../attachment/key.ts";
 import { explainPlan } from "../plan/plan.ts";
@@ -87,7 +88,7 @@ export const attachCommand = buildCommand({
     await reporting(flags.json, async () => {
       const request = requestOf(flags);
       if (flags.dryRun) return await dryRun(request, flags.json);
-      const { record, allocation, link } = await attach(request);
+      const { record, allocation, link, remarks } = await attach(request);
       if (flags.json) {
         printJson({
           key: record.key,
@@ -97,9 +98,11 @@ export const attachCommand = buildCommand({
           mac: link?.mac,
           mtu: link?.mtu,
           allocation,
+          remarks,
         });
         return;
       }
+      for (const remark of remarks) console.error(`berth: ${remark}`);
       const addresses = allocation.ips.map((lease) => lease.address).join(", ");
       console.log(
         `attached ${describeKey(record.key)}: ${record.kind} on ${record.parent}, ${addresses === "" ? "no address" : addresses}, MAC ${link?.mac ?? "?"}, MTU ${link?.mtu ?? "?"}`,

@@ -15,6 +15,8 @@ import { newest, versionJson, versionOf } from "./version.ts";
 export interface Answer {
   /** For stdout; empty for commands that answer nothing. */
   readonly text: string;
+  /** For stderr, a sentence each: what the caller ought to know though it succeeded. */
+  readonly remarks: readonly string[];
   /** The exit status: 0, or 1 with an error object as text. */
   readonly exitCode: number;
 }
@@ -35,11 +37,12 @@ export async function cni(env: Environment, stdin: () => string, calledAs: strin
       });
     }
     text = stdin();
-    if (name === "VERSION") return { text: version(text), exitCode: 0 };
-    return { text: await serve(readCall(name, env, text, calledAs)), exitCode: 0 };
+    if (name === "VERSION") return { text: version(text), remarks: [], exitCode: 0 };
+    const remarks: string[] = [];
+    return { text: await serve(readCall(name, env, text, calledAs), remarks), remarks, exitCode: 0 };
   } catch (thrown) {
     const failure = asFailure(thrown, `serve ${name}`);
-    return { text: errorJson(failure, answerVersion(text)), exitCode: 1 };
+    return { text: errorJson(failure, answerVersion(text)), remarks: [], exitCode: 1 };
   }
 }
 
@@ -62,11 +65,13 @@ function version(stdin: string): string {
   );
 }
 
-async function serve(call: Call): Promise<string> {
+async function serve(call: Call, remarks: string[]): Promise<string> {
   const { config, kind, key, netns, delegate } = call;
   switch (call.verb) {
     case "ADD": {
-      const { allocation, link } = await attach({ key, kind, netns, config, mac: call.mac, ips: call.ips, delegate });
+      const request = { key, kind, netns, config, mac: call.mac, ips: call.ips, delegate };
+      const { allocation, link, remarks: said } = await attach(request);
+      remarks.push(...said);
       const dns = config.dns ?? allocation.dns;
       return resultJson(
         { interfaceName: key.ifName, mac: link?.mac, mtu: link?.mtu ?? 0, sandbox: netns, allocation, dns },

@@ -175,6 +175,10 @@ export class Delegated implements IpamProvider {
   }
 
   /** Runs CHECK; configurations before 0.4.0 know none. */
+  async quarantine(): Promise<boolean> {
+    return false; // CNI has no word for it
+  }
+
   async check(holder: Holder): Promise<void> {
     if (isAtLeast(this.#call.cniVersion, [0, 4])) await this.#run("CHECK", holder);
   }

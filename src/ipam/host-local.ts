@@ -4,7 +4,7 @@ import { Failure } from "../report/failure.ts";
 import { askedIp, choose, describeSet, RELEASE_ADVICE, wishesOf } from "./choice.ts";
 import type { Allocation, Holder, IpamProvider, Lease, RouteSpec } from "./provider.ts";
 import { checkDisjoint, isGateway, type RangeConfig, rangeOf, type RangeSet, sizeOf, toRangeSet } from "./range.ts";
-import { contentOf, describeHolder, Reservations } from "./reservations.ts";
+import { contentOf, describeHolder, isQuarantine, Reservations } from "./reservations.ts";
 import { readResolvConf } from "./resolv-conf.ts";
 
 const DATA_DIR = "/var/lib/cni/networks";
@@ -131,6 +131,16 @@ export class HostLocal implements IpamProvider {
     });
   }
 
+  async quarantine(holder: Holder, ip: string, by: string, seconds: number): Promise<boolean> {
+    const content = contentOf(holder);
+    return this.#with(holder.network, "set an address aside in", (state) => {
+      using _lock = state.lock();
+      if (state.holderOf(ip) !== content) return false;
+      state.quarantine(ip, by, Date.now() + seconds * 1000);
+      return true;
+    });
+  }
+
   async check(holder: Holder, ips: readonly string[]): Promise<void> {
     const content = contentOf(holder);
     this.#with(holder.network, "look for reservations in", (state) => {
@@ -151,7 +161,7 @@ export class HostLocal implements IpamProvider {
     return this.#with(network, "release addresses in", (state) => {
       using lock = state.lockIfPresent();
       if (lock === undefined) return [];
-      const stale = state.list().filter((r) => !kept.has(r.content));
+      const stale = state.list().filter((r) => !kept.has(r.content) && !isQuarantine(r.content));
       for (const { ip } of stale) state.release(ip);
       return stale.map((r) => r.ip);
     });

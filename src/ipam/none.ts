@@ -12,6 +12,9 @@ export const none: IpamProvider = {
   async release(): Promise<readonly string[]> {
     return [];
   },
+  async quarantine(): Promise<boolean> {
+    return false;
+  },
   async check(): Promise<void> {
     // nothing is reserved
   },

@@ -67,6 +67,13 @@ export interface IpamProvider {
    * @returns the addresses that were released, canonical text, where the provider knows them
    */
   release(holder: Holder, ips?: readonly string[]): Promise<readonly string[]>;
+  /**
+   * Takes an address from its holder that somebody else turned out to have, and hands it out to nobody for some time.
+   * @param by who has it, in words
+   * @param seconds for how long
+   * @returns false where {@link allocate} could not give another one: nothing was done then
+   */
+  quarantine(holder: Holder, ip: string, by: string, seconds: number): Promise<boolean>;
   /** Throws `differs` where the holder's addresses are no longer reserved. */
   check(holder: Holder, ips: readonly string[]): Promise<void>;
   /**

@@ -4,6 +4,9 @@
 // Berth writes a reservation whole: first to .berth/<boot id>/<address>, which is then hard-linked to <address>. So no
 // reader ever sees an empty one, and the side file (the same inode) tells that Berth made it, and during which boot. The
 // standard plugin, which walks the directory with all below it, removes both when it releases them.
+//
+// An address that another machine on the LAN was seen to have is in quarantine: a reservation of nobody's, and a file
+// .berth/quarantine/<address> whose time of modification is the end of it. The standard plugin keeps off it for good.
 import {
   existsSync,
   linkSync,
@@ -13,6 +16,7 @@ import {
   rmSync,
   statSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { parseIp } from "../address/ip.ts";
@@ -23,6 +27,9 @@ import { Failure } from "../report/failure.ts";
 import type { Holder } from "./provider.ts";
 
 const SIDE = ".berth";
+const QUARANTINE = `${SIDE}/quarantine`;
+/** What stands in the place of a container id. No container id holds a space. */
+const IN_QUARANTINE = "in quarantine";
 /** Bytes. A longer file is not read to see whether it is blank: all that is known to leave one behind leaves 0 bytes. */
 const MAX_BLANK = 16;
 
@@ -67,9 +74,15 @@ export interface Reservation {
   readonly content: string;
 }
 
+/** True for the content of an address in quarantine. */
+export function isQuarantine(content: string): boolean {
+  return content.startsWith(`${IN_QUARANTINE}\r\n`);
+}
+
 /** Container id and interface of a reservation's content, in words. */
 export function describeHolder(content: string): string {
   const [id = "", ifName] = content.split("\r\n");
+  if (isQuarantine(content)) return `${ifName}, which is why it is in quarantine,`;
   return ifName === undefined ? `container ${id}` : `container ${id} (${ifName})`;
 }
 
@@ -103,6 +116,7 @@ export class Reservations {
     const lock = this.#lockFile();
     try {
       this.#releaseFormerBoots();
+      for (const ip of this.#ended()) this.#endQuarantine(ip);
     } catch (e) {
       lock[Symbol.dispose]();
       throw e;
@@ -131,7 +145,8 @@ export class Reservations {
     const side = this.#path(SIDE);
     if (!isMissing(this.#side()) || isMissing(side)) return [];
     const entries = readdirSync(side, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => `${side}/${entry.name}`);
+    const boots = entries.filter((entry) => entry.isDirectory() && `${SIDE}/${entry.name}` !== QUARANTINE);
+    return boots.map((entry) => `${side}/${entry.name}`);
   }
 
   /** Addresses that Berth reserved before the last boot: the containers that held them are gone. */
@@ -148,6 +163,34 @@ export class Reservations {
       for (const ip of this.#staleIn(former)) unlinkSync(this.#path(ip));
       rmSync(former, { recursive: true, force: true });
     }
+  }
+
+  /** Addresses whose quarantine is over. */
+  #ended(): string[] {
+    const directory = this.#path(QUARANTINE);
+    if (!existsSync(directory)) return [];
+    const over = (ip: string): boolean =>
+      (statSync(`${directory}/${ip}`, { throwIfNoEntry: false })?.mtimeMs ?? 0) <= Date.now();
+    return readdirSync(directory).filter(over);
+  }
+
+  #endQuarantine(ip: string): void {
+    if (isQuarantine(this.holderOf(ip) ?? "")) this.release(ip);
+    rmSync(this.#path(`${QUARANTINE}/${ip}`), { force: true });
+  }
+
+  /**
+   * Takes an address from its holder and hands it out to nobody for some time.
+   * @param by who has it, in words
+   * @param until milliseconds since the epoch
+   */
+  quarantine(ip: string, by: string, until: number): void {
+    mkdirSync(this.#path(QUARANTINE), { recursive: true, mode: 0o700 });
+    const mark = this.#path(`${QUARANTINE}/${ip}`);
+    writeFileSync(mark, "", { mode: 0o600 });
+    utimesSync(mark, until / 1000, until / 1000);
+    this.release(ip);
+    this.reserve(ip, `${IN_QUARANTINE}\r\n${by}`);
   }
 
   #makeSide(): void {
@@ -184,7 +227,9 @@ export class Reservations {
 
   /** True where {@link reserve} would succeed under the lock. */
   isFree(ip: string): boolean {
-    return this.holderOf(ip) === undefined || this.#formerBoots().some((former) => this.#staleIn(former).includes(ip));
+    const holder = this.holderOf(ip);
+    if (holder === undefined || (isQuarantine(holder) && this.#ended().includes(ip))) return true;
+    return this.#formerBoots().some((former) => this.#staleIn(former).includes(ip));
   }
 
   /** The content of an address's reservation; undefined where nobody has it. */
@@ -197,6 +242,7 @@ export class Reservations {
   names(): Set<string> {
     const names = new Set(isMissing(this.directory) ? [] : readdirSync(this.directory));
     for (const former of this.#formerBoots()) for (const ip of this.#staleIn(former)) names.delete(ip);
+    for (const ip of this.#ended()) if (isQuarantine(this.holderOf(ip) ?? "")) names.delete(ip);
     return names;
   }
 

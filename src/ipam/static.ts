@@ -131,6 +131,10 @@ export class Static implements IpamProvider {
     return [];
   }
 
+  async quarantine(): Promise<boolean> {
+    return false;
+  }
+
   async check(): Promise<void> {
     // there is no state that could differ
   }

@@ -10,6 +10,7 @@ const AF_PACKET = 17;
 const SOCK_DGRAM = 2;
 const ETH_P_ARP = 0x0806;
 const REQUEST = 1;
+/** Ethernet and IPv4 (RFC 826): types and lengths of both addresses. */
 const header = [0, 1, 8, 0, 6, 4];
 const broadcast = new Uint8Array(6).fill(0xff);
 
@@ -37,7 +38,7 @@ function withSocket<T>(namespace: Namespace | undefined, link: Link, timeoutMs: 
 /**
  * Asks a link's LAN who has an IPv4 address, claiming none (an ARP probe, RFC 5227 section 2.1.1).
  * @param link the link to ask on, as its own namespace has it
- * @returns the holder's MAC; undefined where no other machine answered within `timeoutMs` (milliseconds). Throws `SysError`.
+ * @returns the MAC of the machine that has it, or is about to take it; undefined where no other machine answered within `timeoutMs` (milliseconds). Throws `SysError`.
  */
 export function probeIpv4(
   namespace: Namespace | undefined,
@@ -50,9 +51,11 @@ export function probeIpv4(
   return withSocket(namespace, link, timeoutMs, (fd) => {
     send(fd, packet(REQUEST, own, new Uint8Array(4), target), linkAddress(link.index, ETH_P_ARP, broadcast));
     return receiveUntil(fd, performance.now() + timeoutMs, (answer) => {
-      // Ethernet and IPv4 (RFC 826), whether request or reply: either way the sender says that the address is its own
       if (answer.length < 28 || header.some((byte, i) => answer[i] !== byte)) return undefined;
-      if (ipFromBytes(answer.slice(14, 18)) !== ip) return undefined;
+      // whether request or reply, the sender says that the address is its own; or it is probing for it too
+      const sender = ipFromBytes(answer.slice(14, 18));
+      const probes = sender === "0.0.0.0" && answer[7] === REQUEST && ipFromBytes(answer.slice(24, 28)) === ip;
+      if (sender !== ip && !probes) return undefined;
       const mac = macFromBytes(answer.slice(8, 14));
       return mac === link.mac ? undefined : mac;
     });

@@ -17,6 +17,11 @@ class Place implements Disposable {
     return this.#netlink;
   }
 
+  /** The namespace; undefined for the one Berth was called in. */
+  get namespace(): Namespace | undefined {
+    return this.#namespace;
+  }
+
   /** The namespace's descriptor; undefined for the one Berth was called in. */
   get fd(): number | undefined {
     return this.#namespace?.fd;

@@ -2,11 +2,13 @@
 import { asFailure, Failure } from "../report/failure.ts";
 import { accessLink } from "./access-link.ts";
 import { address } from "./address.ts";
+import { announce } from "./announce.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
 import { link } from "./link.ts";
 import { neighbour } from "./neighbour.ts";
 import { type OwnerOf, Pipeline } from "./pipeline.ts";
 import type { Places } from "./places.ts";
+import { probe } from "./probe.ts";
 import { route } from "./route.ts";
 import { rule } from "./rule.ts";
 import { settle } from "./settle.ts";
@@ -27,6 +29,8 @@ const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>
   address,
   up,
   settle,
+  probe,
+  announce,
   route,
   rule,
   "table-rule": tableRule,
@@ -89,11 +93,11 @@ export function mendPlan(plan: Plan, places: Places, options: PlanOptions = {}):
   const found: string[] = [];
   plan.forEach((step, i) => {
     section.enter(step.where, () => pipeline.flushOrThrow());
-    const wrong = step.type === "settle" ? [] : typeOf(step).verify(step, places);
-    if (wrong.length === 0 && (step.type !== "settle" || found.length === 0)) return;
+    const type = typeOf(step);
+    const wrong = type.verify(step, places);
+    if (wrong.length === 0 && (type.follows !== true || found.length === 0)) return;
     found.push(...wrong);
     pipeline.begin(i);
-    const type = typeOf(step);
     if (type.mend === undefined) type.apply(step, pipeline);
     else type.mend(step, pipeline);
     pipeline.flushOrThrow(); // the next step is verified against what this one made

@@ -1,9 +1,23 @@
 import { type Address, listAddresses } from "../kernel/addresses.ts";
+import { findLink } from "../kernel/links.ts";
+import { probeIpv6 } from "../kernel/ndisc.ts";
 import { Failure } from "../report/failure.ts";
+import { AddressConflict } from "./conflict.ts";
+import type { Pipeline } from "./pipeline.ts";
 import type { SettleStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 
 const POLL_MS = 10;
+/** How long the holder of a duplicate address has to answer, milliseconds. */
+const HOLDER_MS = 300;
+
+/** The kernel does not say who has the address: that is asked once more. */
+function conflict(step: SettleStep, ip: string, { places }: Pipeline): AddressConflict {
+  const place = places.at(step.where);
+  const link = place === undefined ? undefined : findLink(place.netlink, step.link);
+  const holder = link === undefined ? undefined : probeIpv6(place?.namespace, link, ip, HOLDER_MS);
+  return AddressConflict.onLan(ip, step.link, holder);
+}
 
 function list(addresses: readonly Address[]): string {
   return addresses.map((a) => a.cidr.ip).join(", ");
@@ -11,6 +25,8 @@ function list(addresses: readonly Address[]): string {
 
 /** The type of step `settle`. */
 export const settle: StepType<SettleStep> = {
+  follows: true,
+
   apply(step, pipeline) {
     const index = pipeline.indexOrThrow(step.where, step.link);
     pipeline.flushOrThrow();
@@ -18,12 +34,8 @@ export const settle: StepType<SettleStep> = {
     if (nl === undefined) return;
     for (let waited = 0; ; waited += POLL_MS) {
       const addresses = listAddresses(nl, index);
-      const duplicates = addresses.filter((a) => a.duplicate);
-      if (duplicates.length > 0) {
-        throw new Failure("address", `use ${list(duplicates)} on ${step.link}: another machine on this LAN has it`, {
-          advice: "Find that machine (ip -6 neigh, on a neighbour), or take the address out of the range.",
-        });
-      }
+      const duplicate = addresses.find((a) => a.duplicate);
+      if (duplicate !== undefined) throw conflict(step, duplicate.cidr.ip, pipeline);
       const tentative = addresses.filter((a) => a.tentative);
       if (tentative.length === 0) return;
       if (waited >= step.timeoutMs) {

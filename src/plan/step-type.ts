@@ -11,6 +11,8 @@ export interface StepType<S extends Step> {
   apply(step: S, pipeline: Pipeline): void;
   /** Makes a step hold that no longer does, where {@link apply} cannot: what is there already is changed, not made anew. */
   mend?(step: S, pipeline: Pipeline): void;
+  /** It has no state that could be verified: on mending it is applied where something before it was mended. */
+  readonly follows?: true;
   /** Queues or makes the reverse: tolerates what is gone, touches only what Berth made. Reports by `pipeline.fail`. */
   undo(step: S, pipeline: Pipeline, occasion: Occasion): void;
   /** What does not hold, a sentence each; empty where all is as planned. */

@@ -67,6 +67,28 @@ export interface SettleStep {
   readonly timeoutMs: number;
 }
 
+/** Asks a link's LAN whether another machine has addresses that are not used yet. */
+export interface ProbeStep {
+  readonly type: "probe";
+  readonly where: Where;
+  readonly link: string;
+  /** Without prefix length. */
+  readonly addresses: readonly string[];
+  /** How many times each. */
+  readonly probes: number;
+  /** How long an answer to each probe is waited for, milliseconds. */
+  readonly waitMs: number;
+}
+
+/** Tells a link's LAN that addresses are here. */
+export interface AnnounceStep {
+  readonly type: "announce";
+  readonly where: Where;
+  readonly link: string;
+  /** Without prefix length. */
+  readonly addresses: readonly string[];
+}
+
 /** Adds a route through a link. */
 export interface RouteStep {
   readonly type: "route";
@@ -111,6 +133,8 @@ export type Step =
   | AddressStep
   | UpStep
   | SettleStep
+  | ProbeStep
+  | AnnounceStep
   | RouteStep
   | RuleStep
   | TableRuleStep

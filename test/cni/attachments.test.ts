@@ -660,7 +660,7 @@ describe("what goes wrong", () => {
     const config = network({ ipam: { type: "static", addresses: [{ address: "fd22::22/64" }] } });
     expect((await call("ADD", config)).json).toMatchObject({
       code: 101,
-      msg: expect.stringContaining("use fd22::22 on eth0: another machine on this LAN has it"),
+      msg: expect.stringContaining("use fd22::22 on eth0: another machine on this LAN (MAC "),
     });
     nothingIsLeft();
   });

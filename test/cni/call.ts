@@ -4,6 +4,8 @@ import { cni } from "../../src/cni/cni.ts";
 export interface Reply {
   readonly exitCode: number;
   readonly text: string;
+  /** What would go to stderr. */
+  readonly remarks: readonly string[];
   /** The parsed text; `{}` where there was none. */
   readonly json: Record<string, unknown>;
 }

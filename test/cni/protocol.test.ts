@@ -376,7 +376,7 @@ describe("whatever comes in", () => {
         if (name !== "ADD" || answer.exitCode !== 0) return;
         added++;
         const back = await cni({ ...env, CNI_COMMAND: "DEL" }, () => stdin, calledAs);
-        expect(back).toEqual({ text: "", exitCode: 0 });
+        expect(back).toEqual({ text: "", remarks: [], exitCode: 0 });
         expect(readdirSync("/run/berth/attachments")).toEqual([]);
       }),
       { numRuns: 600, endOnFailure: true },

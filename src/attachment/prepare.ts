@@ -1,0 +1,125 @@
+// What is known before an attachment is planned: from the request, the host and the container's namespace.
+import { parseMac, randomMac } from "../address/mac.ts";
+import type { DelegateCall } from "../ipam/delegated.ts";
+import type { Allocation } from "../ipam/provider.ts";
+import type { SubInterface } from "../kernel/link-kinds.ts";
+import type { Link } from "../kernel/links.ts";
+import { readSysctl } from "../kernel/sysctls.ts";
+import type { Plan } from "../plan/plan.ts";
+import { Places } from "../plan/places.ts";
+import type { Where } from "../plan/step.ts";
+import { Failure } from "../report/failure.ts";
+import type { Kind, NetworkConfig } from "./config.ts";
+import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict-detection.ts";
+import { gatherHost, hostAccessOf } from "./host-access.ts";
+import { checkKey, type Key } from "./key.ts";
+import { findParent } from "./parent.ts";
+import { notifySysctls, planAttachment } from "./plan.ts";
+import { routingOf } from "./source-routing.ts";
+import { choosesMac, subInterfaceOf } from "./sub-interface.ts";
+
+/** What a face asks for. */
+export interface AttachRequest {
+  readonly key: Key;
+  readonly kind: Kind;
+  /** Path of the container's namespace. */
+  readonly netns: string;
+  readonly config: NetworkConfig;
+  /** A MAC that was asked for beside the configuration's. */
+  readonly mac: string | undefined;
+  /** Addresses that were asked for, with or without prefix length. */
+  readonly ips: readonly string[];
+  /** For a delegated IPAM plugin: the call as it came. */
+  readonly delegate: DelegateCall;
+}
+
+/** What the request says. */
+export interface Prepared {
+  readonly places: Places;
+  readonly detail: SubInterface;
+  readonly parentWhere: Where;
+  readonly mac: string | undefined;
+}
+
+/** All that can be refused before the kernel is asked. Throws `Failure`. The caller disposes of the places. */
+export function prepare(request: AttachRequest): Prepared {
+  const { config, kind } = request;
+  checkKey(request.key);
+  const detail = subInterfaceOf(config, kind);
+  const asked = request.mac ?? config.mac;
+  if (asked !== undefined && !choosesMac(detail)) {
+    const why = kind === "ipvlan" ? "an ipvlan has its parent's MAC" : "a passthru link has its parent's MAC";
+    throw new Failure("config", `give ${request.key.ifName} the MAC ${asked}: ${why}`, { advice: "Ask for no MAC." });
+  }
+  if (config.linkInContainer && hostAccessOf(config) !== undefined) {
+    throw new Failure(
+      "config",
+      "give host access to an attachment with linkInContainer: the host has no link on that parent",
+      {
+        advice: 'Remove "hostrouteif" (or "hostAccess"), or "linkInContainer".',
+      },
+    );
+  }
+  const own = kind === "vlan" || !choosesMac(detail) ? undefined : randomMac();
+  return {
+    places: Places.open(request.netns),
+    detail,
+    parentWhere: config.linkInContainer ? "container" : "host",
+    mac: asked === undefined ? own : (parseMac(asked) ?? asked),
+  };
+}
+
+/** What the host says. */
+export interface Facts {
+  readonly parent: Link;
+  readonly host: ReturnType<typeof gatherHost>;
+  readonly detection: ConflictDetection | undefined;
+  readonly hostIps: readonly string[];
+}
+
+/** What the host says of the parent, host access and its own addresses. Throws `Failure`. */
+export function gather(request: AttachRequest, { places, detail, parentWhere }: Prepared): Facts {
+  const nl = (places.at(parentWhere) ?? places.host).netlink;
+  const parent = findParent(nl, request.config.master);
+  if (parent.loopback) {
+    throw new Failure("config", `use ${parent.name} as the parent: it is the loopback link`, { advice: "Name a NIC." });
+  }
+  const host = gatherHost(places.host.netlink, hostAccessOf(request.config), detail, parent);
+  const detection = conflictDetectionOf(request.config, detail);
+  return { parent, host, detection, hostIps: hostIps(places, host, detection) };
+}
+
+/** The plan for what IPAM answered. Throws `Failure`. */
+export function planFor(
+  request: AttachRequest,
+  { places, detail, parentWhere, mac }: Prepared,
+  { parent, host, detection, hostIps: own }: Facts,
+  allocation: Allocation,
+): Plan {
+  const { mtu } = request.config;
+  return planAttachment({
+    key: request.key,
+    detail,
+    parent,
+    parentWhere,
+    allocation,
+    hostIps: own,
+    ...(detection === undefined ? {} : { conflictDetection: detection }),
+    ...routingOf(request.config, host !== undefined),
+    missingSysctls: missingSysctls(places, request.key.ifName),
+    ...(mtu === undefined || mtu === 0 ? {} : { mtu }),
+    ...(mac === undefined ? {} : { mac }),
+    ...(host === undefined ? {} : { host }),
+  });
+}
+
+/** The keys that this kernel does not have for any link: those of a family that it was built or booted without. */
+function missingSysctls(places: Places, ifName: string): string[] {
+  return (
+    places.container?.run(() =>
+      notifySysctls(ifName)
+        .map(({ key }) => key)
+        .filter((key) => readSysctl(key.replace(`/${ifName}/`, "/default/")) === undefined),
+    ) ?? []
+  );
+}
