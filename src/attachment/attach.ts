@@ -10,6 +10,8 @@ import { asFailure, Failure } from "../report/failure.ts";
 import { addressesOf, ipamOf } from "./allocation.ts";
 import { quarantineOf } from "./conflict-detection.ts";
 import { describeKey, type Key } from "./key.ts";
+import { hostAccessOf } from "./host-access.ts";
+import { deadParent, familyGaps, strayRoutes } from "./obstacles.ts";
 import { type AttachRequest, gather, planFor, prepare } from "./prepare.ts";
 import {
   type AttachmentRecord,
@@ -60,6 +62,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
           ownerOf: (ip) => ownerOf(ip, request.key),
           lockHost: () => lockParent(facts.parent.name),
         });
+        remarks.push(...obstaclesOf(request, places, facts.parent, record));
         const link =
           places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
         return { record, allocation, detail: prepared.detail, link, remarks };
@@ -77,6 +80,17 @@ export async function attach(request: AttachRequest): Promise<Attached> {
     if (!failure.incomplete) removeRecord(request.key); // else DEL and gc need it
     throw after(remarks, failure);
   }
+}
+
+/** What stands in its way from the start: what can be told at once, without reading firewalls or open files. */
+function obstaclesOf(
+  { config }: AttachRequest,
+  places: Places,
+  parent: Link,
+  { plan, allocation }: { readonly plan: Plan; readonly allocation: Allocation },
+): string[] {
+  const attached = { plan, places, allocation, hostAccess: hostAccessOf(config) !== undefined };
+  return [...deadParent(parent), ...familyGaps(attached), ...strayRoutes(attached)];
 }
 
 /** A failure to which the addresses that were tried before belong. */

@@ -1,12 +1,14 @@
 // Checking: whether what the record says still holds.
-import { describeTapUsers } from "../kernel/taps.ts";
-import { type Plan, verifyPlan } from "../plan/plan.ts";
+import { findLink } from "../kernel/links.ts";
+import { verifyPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { Failure } from "../report/failure.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { addressesOf, ipamOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
+import { hostAccessOf } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
+import { deadParent, familyGaps, strayRoutes, strictFirewalls, takenTaps } from "./obstacles.ts";
 import { readRecord } from "./record.ts";
 
 /** What a face asks for. */
@@ -20,10 +22,11 @@ export interface CheckRequest {
 }
 
 /**
- * Compares an attachment with the kernel and with IPAM. Throws `Failure`: `differs` naming every difference, `request`
+ * Compares an attachment with the kernel and with IPAM.
+ * @returns what keeps it from working, or may, though all is as it was planned: a sentence each. Throws `Failure`: `differs` naming every difference, `request`
  * where there is no such attachment, `namespace` where its namespace is gone.
  */
-export async function check(request: CheckRequest): Promise<void> {
+export async function check(request: CheckRequest): Promise<readonly string[]> {
   checkKey(request.key);
   const record = readRecord(request.key);
   if (record === undefined) {
@@ -33,7 +36,13 @@ export async function check(request: CheckRequest): Promise<void> {
   }
   using places = Places.open(request.netns);
   const found = verifyPlan(record.plan, places);
-  found.push(...takenAccessLinks(record.plan));
+  const attached = {
+    ...record,
+    places,
+    allocation: record.allocation ?? { ips: [], routes: [], dns: {} },
+    hostAccess: hostAccessOf(request.config) !== undefined,
+  };
+  found.push(...takenTaps(attached), ...strayRoutes(attached));
   const addresses = record.allocation?.ips.map((lease) => lease.address) ?? [];
   for (const ip of request.expectedIps) {
     if (!addresses.includes(ip))
@@ -45,13 +54,6 @@ export async function check(request: CheckRequest): Promise<void> {
     });
   }
   await ipamOf(request.config, request.delegate).check(request.key, addressesOf(record.allocation));
-}
-
-/** Access links whose frames some program takes by their tap device. */
-function takenAccessLinks(plan: Plan): string[] {
-  const links = new Set(plan.flatMap((s) => (s.type === "route" && s.where === "host" ? [s.link] : [])));
-  return [...links].flatMap((link) => {
-    const taken = describeTapUsers(link);
-    return taken === undefined ? [] : [`access link ${link}: ${taken}`];
-  });
+  const parent = request.config.linkInContainer ? undefined : findLink(places.host.netlink, record.parent);
+  return [...(parent === undefined ? [] : deadParent(parent)), ...familyGaps(attached), ...strictFirewalls(attached)];
 }

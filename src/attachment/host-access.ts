@@ -6,6 +6,7 @@ import type { SubInterface } from "../kernel/link-kinds.ts";
 import { type Link, listLinks } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
 import { type Route, SCOPE_LINK } from "../kernel/routes.ts";
+import { readSysctl } from "../kernel/sysctls.ts";
 import type { Step, TableRuleStep } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import { type AccessLink, ownAccessLink, usersAccessLink } from "./access-link.ts";
@@ -82,7 +83,19 @@ export function gatherHost(
   const addresses = hostAddresses(nl, options.addresses);
   const access =
     options.link === "auto" ? ownAccessLink(detail, parent) : usersAccessLink(nl, options.link, detail, parent);
-  return { addresses, options, ...access };
+  const four = addresses.filter((a) => ipFamily(a.ip) === 4);
+  // IPv4 works all the same
+  return {
+    addresses: four.length < addresses.length && ipv6Disabled(access.link) ? four : addresses,
+    options,
+    ...access,
+  };
+}
+
+/** True where the host has IPv6 disabled for a link, or will have once the link is there. */
+function ipv6Disabled(link: string): boolean {
+  const [own, future] = [link, "default"].map((of) => readSysctl(`net/ipv6/conf/${of}/disable_ipv6`));
+  return (own ?? future) === "1";
 }
 
 function requireTalking(detail: SubInterface): void {

@@ -10,7 +10,8 @@ import type { Kind } from "./config.ts";
 import { describeKey, type Key, keyFileName } from "./key.ts";
 
 const DIRECTORY = "/run/berth";
-const ATTACHMENTS = `${DIRECTORY}/attachments`;
+/** Where the records are; its modification time changes with every one that is written or removed. */
+export const ATTACHMENTS = `${DIRECTORY}/attachments`;
 const LOCKS = `${DIRECTORY}/locks`;
 const LOCK_FILES = 256;
 const VERSION = 1;

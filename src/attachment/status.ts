@@ -1,20 +1,24 @@
 // Whether a network can take another attachment.
 import type { DelegateCall } from "../ipam/delegated.ts";
+import { strictChains } from "../kernel/firewall.ts";
 import { supportsKind } from "../kernel/links.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { Failure, type FailureOptions } from "../report/failure.ts";
 import { ipamOf } from "./allocation.ts";
 import type { Kind, NetworkConfig } from "./config.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
+import { deadParent, describeChain } from "./obstacles.ts";
 import { findParent } from "./parent.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
 /**
  * Whether a network can take another attachment: the parent is there and up, the kernel has the kind, IPAM has a free
- * address. Throws `Failure`: `limited` where existing attachments suffer too, `unavailable` otherwise.
+ * address.
+ * @returns what may keep attachments from working all the same, a sentence each. Throws `Failure`: `limited` where existing attachments suffer too, `unavailable` otherwise.
  */
-export async function status(config: NetworkConfig, kind: Kind, delegate: DelegateCall): Promise<void> {
+export async function status(config: NetworkConfig, kind: Kind, delegate: DelegateCall): Promise<readonly string[]> {
   const detail = subInterfaceOf(config, kind);
+  const remarks: string[] = [];
   using nl = new Netlink();
   if (!supportsKind(nl, detail)) {
     throw new Failure("unavailable", `serve network ${config.name}: this kernel has no ${kind}`, {
@@ -23,14 +27,13 @@ export async function status(config: NetworkConfig, kind: Kind, delegate: Delega
   }
   if (!config.linkInContainer) {
     const parent = orLimited(config, () => findParent(nl, config.master));
-    if (!parent.up) {
-      throw new Failure("limited", `serve network ${config.name}: its parent ${parent.name} is down`, {
-        advice: `Set it up: ip link set dev ${parent.name} up`,
-      });
-    }
-    orLimited(config, () => gatherHost(nl, hostAccessOf(config), detail, parent));
+    const [dead] = deadParent(parent);
+    if (dead !== undefined) throw new Failure("limited", `serve network ${config.name}: ${dead}`);
+    const host = orLimited(config, () => gatherHost(nl, hostAccessOf(config), detail, parent));
+    if (host !== undefined) remarks.push(...strictChains().map((c) => describeChain(c, "the host's", host.link)));
   }
   await ipamOf(config, delegate).status(config.name);
+  return remarks;
 }
 
 function withAdvice({ advice }: Failure): FailureOptions {

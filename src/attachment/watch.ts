@@ -1,19 +1,37 @@
-// Watching: attachments are repaired as soon as the kernel says that something has changed.
+// Watching: attachments are repaired as soon as the kernel says that something has changed, and what keeps them from
+// working is said when it begins and when it is over.
+import { statSync } from "node:fs";
+import { findLink } from "../kernel/links.ts";
 import { Monitor, introduce } from "../kernel/monitor.ts";
 import { findNamespace } from "../kernel/namespaces.ts";
 import { Netlink } from "../kernel/netlink.ts";
+import { Places } from "../plan/places.ts";
 import { asFailure, type Failure } from "../report/failure.ts";
+import { Announcements } from "./announcements.ts";
+import { readConfig } from "./config.ts";
+import { hostAccessOf } from "./host-access.ts";
 import { describeKey, type Key } from "./key.ts";
-import { type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
+import { type Attached, deadParent, strayRoutes, takenTaps } from "./obstacles.ts";
+import { ATTACHMENTS, type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
 import { repair } from "./repair.ts";
 
 /** Nothing heard for so long, milliseconds: everything is looked at all the same. */
 const PATIENCE_MS = 60_000;
+/** Attachments that come without a change on the host, and announcements that are due, are noticed within this time. */
+const TICK_MS = 500;
+/** The kernel does not tell when a program opens a tap device: so often it is looked for, milliseconds. */
+const TAPS_MS = 5000;
+/** An attachment that is younger than this when it is first seen has just come, milliseconds. */
+const NEW_MS = 60_000;
 
 /** What a watch has to say. */
 export interface WatchReport {
   /** Something was mended: what did not hold. */
   mended(key: Key, sentence: string): void;
+  /** Something keeps the attachment from working that cannot be mended here. */
+  hindered(key: Key, sentence: string): void;
+  /** What was said by {@link hindered} is over. */
+  over(key: Key, sentence: string): void;
   /** Something could not be mended. Said once, until it changes. */
   failed(key: Key, failure: Failure): void;
 }
@@ -22,15 +40,33 @@ export interface WatchReport {
 export function watch(report: WatchReport): never {
   using monitor = new Monitor();
   using nl = new Netlink();
-  const said = new Map<string, string>();
-  for (;;) {
-    const records = listRecords(() => {}).filter((r) => r.allocation !== undefined && !isOrphan(r));
-    for (const record of records) {
-      listenIn(nl, record);
-      mend(record, said, report);
+  const watched = new Watched(report);
+  let [lookedAt, tapsAt, state] = [-Infinity, -Infinity, ""];
+  for (let heard = true; ; heard = monitor.wait(TICK_MS)) {
+    const now = performance.now();
+    const before = state;
+    state = stateOfRecords();
+    const everything = heard || state !== before || now - lookedAt >= PATIENCE_MS;
+    const taps = now - tapsAt >= TAPS_MS;
+    if (everything) lookedAt = now;
+    if (taps) tapsAt = now;
+    if (everything || taps) {
+      const records = listRecords(() => {}).filter((r) => r.allocation !== undefined && !isOrphan(r));
+      watched.forgetAllBut(records);
+      for (const record of records) {
+        if (everything) listenIn(nl, record);
+        if (everything) watched.mend(record);
+        if (taps) watched.lookAtTaps(record);
+      }
     }
-    monitor.wait(PATIENCE_MS);
+    watched.announce();
   }
+}
+
+/** Changes whenever a record is written or removed. */
+function stateOfRecords(): string {
+  const stat = statSync(ATTACHMENTS, { throwIfNoEntry: false, bigint: true });
+  return `${stat?.mtimeNs} ${stat?.ino}`;
 }
 
 function listenIn(nl: Netlink, record: AttachmentRecord): void {
@@ -38,15 +74,92 @@ function listenIn(nl: Netlink, record: AttachmentRecord): void {
   if (namespace !== undefined) introduce(nl, namespace);
 }
 
-function mend(record: AttachmentRecord, said: Map<string, string>, report: WatchReport): void {
-  const name = describeKey(record.key);
-  try {
-    for (const sentence of repair(record).found) report.mended(record.key, sentence);
-    said.delete(name);
-  } catch (e) {
-    const failure = asFailure(e, `repair ${name}`);
-    if (failure.reason === "missing" || said.get(name) === failure.message) return; // detached meanwhile, or known
-    said.set(name, failure.message);
-    report.failed(record.key, failure);
+/** What was said of an attachment, so that it is said once. */
+interface Said {
+  failure: string | undefined;
+  obstacles: readonly string[];
+  taps: readonly string[];
+}
+
+class Watched {
+  readonly #report: WatchReport;
+  readonly #announcements = new Announcements();
+  readonly #said = new Map<string, Said>();
+
+  constructor(report: WatchReport) {
+    this.#report = report;
   }
+
+  #saidOf(record: AttachmentRecord): Said {
+    const name = describeKey(record.key);
+    const known = this.#said.get(name);
+    if (known !== undefined) return known;
+    const said: Said = { failure: undefined, obstacles: [], taps: [] };
+    this.#said.set(name, said);
+    if (Date.now() - Date.parse(record.created) < NEW_MS) this.#announcements.schedule(record);
+    return said;
+  }
+
+  /** Attachments that are gone; their key may come back as another one. */
+  forgetAllBut(records: readonly AttachmentRecord[]): void {
+    const present = new Set(records.map((r) => describeKey(r.key)));
+    for (const name of this.#said.keys()) if (!present.has(name)) this.#said.delete(name);
+  }
+
+  /** Makes an attachment hold, and says what still is in its way. */
+  mend(record: AttachmentRecord): void {
+    const said = this.#saidOf(record);
+    try {
+      const { found } = repair(record);
+      for (const sentence of found) this.#report.mended(record.key, sentence);
+      said.failure = undefined;
+      const obstacles = obstaclesOf(record);
+      this.#tell(record, said.obstacles, obstacles);
+      // who could not hear it while something was in the way shall hear it now
+      if (found.length > 0 || said.obstacles.some((o) => !obstacles.includes(o))) this.#announcements.schedule(record);
+      said.obstacles = obstacles;
+    } catch (e) {
+      const failure = asFailure(e, `repair ${describeKey(record.key)}`);
+      if (failure.reason === "missing" || said.failure === failure.message) return; // detached meanwhile, or known
+      said.failure = failure.message;
+      this.#report.failed(record.key, failure);
+    }
+  }
+
+  /** Says which programs have begun to take an attachment's frames, and which have ceased. */
+  lookAtTaps(record: AttachmentRecord): void {
+    const said = this.#saidOf(record);
+    const taps = withAttached(record, takenTaps);
+    this.#tell(record, said.taps, taps);
+    said.taps = taps;
+  }
+
+  #tell({ key }: AttachmentRecord, before: readonly string[], now: readonly string[]): void {
+    for (const sentence of now) if (!before.includes(sentence)) this.#report.hindered(key, sentence);
+    for (const sentence of before) if (!now.includes(sentence)) this.#report.over(key, sentence);
+  }
+
+  /** Announces what is due. */
+  announce(): void {
+    this.#announcements.send((record, failure) => this.#report.failed(record.key, failure));
+  }
+}
+
+function obstaclesOf(record: AttachmentRecord): string[] {
+  return withAttached(record, (attached) => {
+    const parent = findLink(attached.places.host.netlink, record.parent);
+    return [...(parent === undefined ? [] : deadParent(parent)), ...strayRoutes(attached)];
+  });
+}
+
+function withAttached(record: AttachmentRecord, look: (attached: Attached) => string[]): string[] {
+  const { plan, allocation } = record;
+  using places = Places.find(record.netns);
+  if (allocation === undefined || places.container?.inode !== record.netnsInode) return [];
+  return look({
+    plan,
+    places,
+    allocation,
+    hostAccess: hostAccessOf(readConfig(JSON.parse(record.config))) !== undefined,
+  });
 }

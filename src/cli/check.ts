@@ -1,7 +1,7 @@
 import { buildCommand } from "@stricli/core";
 import { check } from "../attachment/check.ts";
 import { readConfig } from "../attachment/config.ts";
-import { describeKey } from "../attachment/key.ts";
+import { describeKey, type Key } from "../attachment/key.ts";
 import type { AttachmentRecord } from "../attachment/record.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import * as flag from "./flags.ts";
@@ -14,14 +14,20 @@ interface Flags extends NetworkFlags, PlaceFlags {
   readonly json: boolean;
 }
 
-async function checkRecord(record: AttachmentRecord): Promise<Failure | undefined> {
+interface Checked {
+  readonly key: Key;
+  readonly remarks: readonly string[];
+  readonly failure?: Failure;
+}
+
+async function checkRecord(record: AttachmentRecord): Promise<Checked> {
   try {
     const config = readConfig(JSON.parse(record.config));
     const delegate = delegateFor(record.config, config.cniVersion, record.key, record.netns);
-    await check({ key: record.key, netns: record.netns, config, expectedIps: [], delegate });
-    return undefined;
+    const { key, netns } = record;
+    return { key, remarks: await check({ key, netns, config, expectedIps: [], delegate }) };
   } catch (e) {
-    return asFailure(e, `check ${describeKey(record.key)}`);
+    return { key: record.key, remarks: [], failure: asFailure(e, `check ${describeKey(record.key)}`) };
   }
 }
 
@@ -43,20 +49,22 @@ export const checkCommand = buildCommand({
         });
       }
       const results = [];
-      for (const record of records) results.push({ key: record.key, failure: await checkRecord(record) });
+      for (const record of records) results.push(await checkRecord(record));
       if (results.some((r) => r.failure !== undefined)) process.exitCode = 1;
       if (flags.json) {
         printJson(
           results.map((r) => ({
             key: r.key,
             ok: r.failure === undefined,
+            remarks: r.remarks,
             ...(r.failure === undefined ? {} : { error: failureJson(r.failure) }),
           })),
         );
         return;
       }
-      for (const { key, failure } of results) {
+      for (const { key, failure, remarks } of results) {
         console.log(failure === undefined ? `ok    ${describeKey(key)}` : `wrong ${describeFailure(failure)}`);
+        for (const remark of remarks) console.log(`      ${remark}`);
       }
       if (results.length === 0) console.log("no attachments");
     });

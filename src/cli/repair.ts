@@ -49,11 +49,15 @@ function print({ key, found, commands, failure }: Outcome): void {
 
 const textLines: WatchReport = {
   mended: (key, sentence) => console.log(`mended  ${describeKey(key)}: ${sentence}`),
+  hindered: (key, sentence) => console.log(`hinders ${describeKey(key)}: ${sentence}`),
+  over: (key, sentence) => console.log(`over    ${describeKey(key)}: ${sentence}`),
   failed: (key, failure) => console.log(`failed  ${describeKey(key)}: ${describeFailure(failure)}`),
 };
 
 const jsonLines: WatchReport = {
   mended: (key, sentence) => console.log(JSON.stringify({ key, mended: sentence })),
+  hindered: (key, sentence) => console.log(JSON.stringify({ key, hinders: sentence })),
+  over: (key, sentence) => console.log(JSON.stringify({ key, over: sentence })),
   failed: (key, failure) => console.log(JSON.stringify({ key, error: failureJson(failure) })),
 };
 

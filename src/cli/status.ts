@@ -22,14 +22,14 @@ function chosen(flags: Flags): { name: string; text: string }[] {
   return [{ name: config.name, text }];
 }
 
-async function statusOf(text: string): Promise<Failure | undefined> {
+async function statusOf(text: string): Promise<{ remarks: readonly string[]; failure?: Failure }> {
   try {
     const config = readConfig(JSON.parse(text));
     const key = { network: config.name, containerId: "", ifName: "" };
-    await status(config, kindOf(config, ""), delegateFor(text, config.cniVersion, key, undefined));
-    return undefined;
+    const delegate = delegateFor(text, config.cniVersion, key, undefined);
+    return { remarks: await status(config, kindOf(config, ""), delegate) };
   } catch (e) {
-    return asFailure(e, "status");
+    return { remarks: [], failure: asFailure(e, "status") };
   }
 }
 
@@ -43,21 +43,24 @@ export const statusCommand = buildCommand({
   async func(flags: Flags) {
     await reporting(flags.json, async () => {
       const results = [];
-      for (const { name, text } of chosen(flags)) results.push({ name, failure: await statusOf(text) });
+      for (const { name, text } of chosen(flags)) results.push({ name, ...(await statusOf(text)) });
       if (results.some((r) => r.failure !== undefined)) process.exitCode = 1;
       if (flags.json) {
         printJson(
           results.map((r) => ({
             network: r.name,
             ready: r.failure === undefined,
+            remarks: r.remarks,
             ...(r.failure === undefined ? {} : { error: failureJson(r.failure) }),
           })),
         );
         return;
       }
       if (results.length === 0) console.log(`no network in ${flags.confDir} is Berth's`);
-      for (const { name, failure } of results)
+      for (const { name, failure, remarks } of results) {
         console.log(failure === undefined ? `ready     ${name}` : `not ready ${describeFailure(failure)}`);
+        for (const remark of remarks) console.log(`          ${remark}`);
+      }
     });
   },
 });

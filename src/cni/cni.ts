@@ -85,7 +85,7 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
     }
     case "CHECK": {
       const expectedIps = prevResultAddresses(call.prevResult, key.ifName);
-      await check({ key, netns, config, expectedIps, delegate });
+      remarks.push(...(await check({ key, netns, config, expectedIps, delegate })));
       return "";
     }
     case "GC": {
@@ -94,7 +94,7 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
       return "";
     }
     case "STATUS":
-      await status(config, kind, delegate);
+      remarks.push(...(await status(config, kind, delegate)));
       return "";
     case "VERSION":
       return versionJson(call.version);

@@ -138,6 +138,12 @@ export class Attributes {
     return b === undefined || b.length < 4 ? undefined : view(b).getUint32(0, true);
   }
 
+  /** A u32, big endian; undefined where the attribute is absent or too short. */
+  u32BigEndian(type: number): number | undefined {
+    const b = this.#byType.get(type);
+    return b === undefined || b.length < 4 ? undefined : view(b).getUint32(0, false);
+  }
+
   /** A string up to its NUL. */
   string(type: number): string | undefined {
     const b = this.#byType.get(type);

@@ -8,6 +8,7 @@ const { symbols: c } = dlopen("libc.so.6", {
   __errno_location: { args: [], returns: pointer },
   socket: { args: [i32, i32, i32], returns: i32 },
   setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 },
+  getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
   bind: { args: [i32, pointer, u32], returns: i32 },
   connect: { args: [i32, pointer, u32], returns: i32 },
   listen: { args: [i32, i32], returns: i32 },
@@ -22,6 +23,7 @@ const { symbols: c } = dlopen("libc.so.6", {
   unshare: { args: [i32], returns: i32 },
   mount: { args: [pointer, pointer, pointer, u64, pointer], returns: i32 },
   umount2: { args: [pointer, i32], returns: i32 },
+  syscall: { args: [i64, i64, i64, i64, i64, i64], returns: i64 },
 });
 
 /** setns(2), unshare(2): the network namespace (include/uapi/linux/sched.h). */
@@ -101,6 +103,29 @@ export function unmount(target: string): void {
   check(`umount ${target}`, c.umount2(ptr(t), MNT_DETACH));
 }
 
+/** Numbers that all architectures share (include/uapi/asm-generic/unistd.h); glibc names these calls from 2.36 on. */
+const SYS = { fsopen: 430, fsconfig: 431, fsmount: 432 } as const;
+const FSOPEN_CLOEXEC = 1;
+const FSMOUNT_CLOEXEC = 1;
+const FSCONFIG_CMD_CREATE = 6;
+
+function systemCall(name: keyof typeof SYS, ...args: readonly number[]): number {
+  const [a = 0, b = 0, d = 0, e = 0, f = 0] = args;
+  return check(name, c.syscall(SYS[name], a, b, d, e, f));
+}
+
+/** Mounts a file system that has no source, at no place: a descriptor of its root. Throws {@link SysError}. */
+export function mountDetached(type: string): number {
+  const t = cString(type);
+  const context = systemCall("fsopen", ptr(t), FSOPEN_CLOEXEC);
+  try {
+    systemCall("fsconfig", context, FSCONFIG_CMD_CREATE);
+    return systemCall("fsmount", context, FSMOUNT_CLOEXEC);
+  } finally {
+    close(context);
+  }
+}
+
 /** socket(2), close-on-exec. The socket stays in the network namespace this thread is in. Throws {@link SysError}. */
 export function socket(domain: number, type: number, protocol: number): number {
   return check(`socket(${domain}, ${type}, ${protocol})`, c.socket(domain, type | SOCK_CLOEXEC, protocol));
@@ -114,6 +139,12 @@ export function setSocketOption(fd: number, level: number, option: number, value
 /** setsockopt(2) with an int. Throws {@link SysError}. */
 export function setSocketInt(fd: number, level: number, option: number, value: number): void {
   setSocketOption(fd, level, option, new Uint8Array(new Int32Array([value]).buffer));
+}
+
+/** getsockopt(2) into a buffer whose content goes in too, and which the answer must fill. Throws {@link SysError}. */
+export function getSocketOption(fd: number, level: number, option: number, value: Uint8Array): void {
+  const length = new Uint32Array([value.length]);
+  check(`getsockopt(${level}, ${option})`, c.getsockopt(fd, level, option, ptr(value), ptr(length)));
 }
 
 const SOL_SOCKET = 1;

@@ -109,20 +109,25 @@ export function messageError(message: Message, what: string): SysError | undefin
 // One buffer for all receives of the process: everything here is synchronous. 64 KiB holds the largest dump part (32 KiB).
 const buffer = new Uint8Array(65536);
 
+/** What a socket is for. */
+export interface NetlinkOptions {
+  /** The netlink family of include/uapi/linux/netlink.h; absent: rtnetlink. */
+  readonly protocol?: number;
+  /** Bytes, of which the kernel takes its own minimum or twice as many; absent: the system's default. */
+  readonly receiveBuffer?: number;
+}
+
 /**
- * One rtnetlink socket. It stays in the network namespace that it was opened in (this thread's), so it can be used from
+ * One netlink socket. It stays in the network namespace that it was opened in (this thread's), so it can be used from
  * anywhere later. Not for concurrent use; every call is synchronous and bounded by a receive timeout of 5 s.
  */
 export class Netlink implements Disposable {
   readonly #fd: number;
   #sequence = 0;
 
-  /**
-   * Throws `SysError`.
-   * @param receiveBuffer bytes, of which the kernel takes its own minimum or twice as many; absent: the system's default
-   */
-  constructor(receiveBuffer?: number) {
-    this.#fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+  /** Throws `SysError`. */
+  constructor({ protocol = NETLINK_ROUTE, receiveBuffer }: NetlinkOptions = {}) {
+    this.#fd = socket(AF_NETLINK, SOCK_RAW, protocol);
     setSocketTimeout(this.#fd, RECEIVE_TIMEOUT_MS);
     if (receiveBuffer !== undefined) setSocketInt(this.#fd, SOL_SOCKET, SO_RCVBUF, receiveBuffer);
     setSocketInt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);

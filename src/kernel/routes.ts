@@ -11,6 +11,7 @@ const RTM_NEWROUTE = 24;
 const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
 const RTA_DST = 1;
+const RTA_SRC = 2;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
@@ -21,6 +22,7 @@ const RTAX_MTU = 2;
 const RTAX_ADVMSS = 8;
 const RTN_UNICAST = 1;
 const RTNH_F_ONLINK = 4;
+const RTM_F_LOOKUP_TABLE = 0x1000;
 const RTMSG = 12;
 
 /** The kernel's main routing table. */
@@ -164,26 +166,32 @@ export function listRoutes(nl: Netlink, filter: RouteFilter): InstalledRoute[] {
   return payloads.map(parseRoute).filter((r) => r !== undefined && r.type === RTN_UNICAST) as InstalledRoute[];
 }
 
-/** The route that the socket's namespace would send a packet to this address by; undefined where there is none. Throws `SysError`. */
-export function lookUpRoute(nl: Netlink, ip: string): InstalledRoute | undefined {
+/**
+ * The route that the socket's namespace would send a packet to this address by; undefined where there is none. Throws `SysError`.
+ * @param source the packet's source address; absent: whatever the kernel chooses
+ */
+export function lookUpRoute(nl: Netlink, ip: string, source?: string): InstalledRoute | undefined {
   const { prefix } = hostCidr(ip);
   const w = new Writer()
     .u8(addressFamily(ipFamily(ip)))
     .u8(prefix)
+    .u8(source === undefined ? 0 : prefix)
     .u8(0)
     .u8(0)
     .u8(0)
     .u8(0)
     .u8(0)
-    .u8(0)
-    .u32(0);
+    .u32(ipFamily(ip) === 4 ? RTM_F_LOOKUP_TABLE : 0) // IPv6 tells the table unasked, and refuses the flag
+    .attribute(RTA_DST, ipToBytes(ip));
+  if (source !== undefined) w.attribute(RTA_SRC, ipToBytes(source));
   const request = {
     what: `look up the route to ${ip}`,
     type: RTM_GETROUTE,
     flags: 0,
-    body: w.attribute(RTA_DST, ipToBytes(ip)).bytes(),
+    body: w.bytes(),
   };
-  const payload = nl.find(request, [Errno.ENETUNREACH, Errno.EHOSTUNREACH, Errno.ESRCH]);
+  const none = [Errno.ENETUNREACH, Errno.EHOSTUNREACH, Errno.ESRCH, Errno.EINVAL]; // EINVAL: the source is not the namespace's own
+  const payload = nl.find(request, none);
   return payload === undefined ? undefined : parseRoute(payload);
 }
 

@@ -1,5 +1,7 @@
 // The character devices of macvtap links, and who has them open.
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import type { Namespace } from "./namespaces.ts";
+import { withSysfs } from "./sysfs.ts";
 
 /** A program that has a tap device open, and so takes all frames of its link. */
 export interface TapUser {
@@ -16,43 +18,62 @@ function list(directory: string): string[] {
   }
 }
 
-/**
- * The device number of a macvtap link's character device, as /sys has it for this mount's network namespace; undefined
- * where the link is no macvtap. (/dev/tapN is no substitute: N is unique within one namespace only.)
- */
-export function tapDevice(linkName: string): { major: number; minor: number } | undefined {
-  const directory = `/sys/class/net/${linkName}`;
-  for (const entry of list(directory)) {
-    if (!/^tap\d+$/u.test(entry)) continue;
-    const [major, minor] = readFileSync(`${directory}/${entry}/dev`, "utf8").trim().split(":").map(Number);
-    if (major !== undefined && minor !== undefined) return { major, minor };
-  }
-  return undefined;
+/** A character device's number. */
+export interface Device {
+  readonly major: number;
+  readonly minor: number;
 }
 
-/** The programs that have a macvtap link's device open, found among the open files of all processes visible in /proc. */
-export function tapUsers(linkName: string): TapUser[] {
-  const device = tapDevice(linkName);
-  if (device === undefined) return [];
+/**
+ * The device number of a macvtap link's character device; undefined where the link is no macvtap. (/dev/tapN is no
+ * substitute: N is unique within one namespace only.)
+ * @param namespace the link's; absent: this thread's
+ */
+export function tapDevice(linkName: string, namespace?: Namespace): Device | undefined {
+  return withSysfs(namespace, (sysfs) => {
+    const directory = `${sysfs}/class/net/${linkName}`;
+    for (const entry of list(directory)) {
+      if (!/^tap\d+$/u.test(entry)) continue;
+      const [major, minor] = readFileSync(`${directory}/${entry}/dev`, "utf8").trim().split(":").map(Number);
+      if (major !== undefined && minor !== undefined) return { major, minor };
+    }
+    return undefined;
+  });
+}
+
+/** The programs that have a device open, found among the open files of all processes visible in /proc. */
+export function usersOf(device: Device): TapUser[] {
   const wanted = makedev(device.major, device.minor);
   const users: TapUser[] = [];
   for (const pid of list("/proc")) {
     if (!/^\d+$/u.test(pid)) continue;
     for (const fd of list(`/proc/${pid}/fd`)) {
       if (!opens(`/proc/${pid}/fd/${fd}`, wanted)) continue;
-      users.push({ pid: Number(pid), program: readFileSync(`/proc/${pid}/comm`, "utf8").trim() });
+      users.push({ pid: Number(pid), program: nameOf(pid) });
       break;
     }
   }
   return users;
 }
 
-/** Who takes a link's frames by its tap device, as a sentence; undefined where nobody does, or the link is no macvtap. */
-export function describeTapUsers(linkName: string): string | undefined {
-  const users = tapUsers(linkName);
+/**
+ * Who takes a link's frames by its tap device, as a sentence; undefined where nobody does, or the link is no macvtap.
+ * @param namespace the link's; absent: this thread's
+ */
+export function describeTapUsers(linkName: string, namespace?: Namespace): string | undefined {
+  const device = tapDevice(linkName, namespace);
+  const users = device === undefined ? [] : usersOf(device);
   if (users.length === 0) return undefined;
   const names = users.map((u) => `${u.program} (pid ${u.pid})`).join(", ");
   return `${names} has its tap device open and takes all its frames`;
+}
+
+function nameOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+  } catch {
+    return "a program that has ended meanwhile";
+  }
 }
 
 function opens(fd: string, device: number): boolean {

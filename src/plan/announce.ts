@@ -13,7 +13,7 @@ import type { StepType } from "./step-type.ts";
  * Tells the LAN of a link that addresses are here, once: gratuitous ARP and unsolicited neighbour advertisements. Where
  * the link is gone nothing is said. Throws `Failure` (`kernel`).
  */
-function announceAddresses(places: Places, { where, link: name, addresses }: Omit<AnnounceStep, "type">): void {
+export function announceAddresses(places: Places, { where, link: name, addresses }: Omit<AnnounceStep, "type">): void {
   const place = places.at(where);
   const link = place === undefined ? undefined : findLink(place.netlink, name);
   if (place === undefined || link === undefined) return;

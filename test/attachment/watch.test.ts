@@ -2,9 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ping } from "../../src/kernel/icmp.ts";
 import { exchange } from "../../src/kernel/tcp.ts";
 import { call } from "../cni/call.ts";
+import { Watcher } from "../watcher.ts";
 import { TestWorld, until } from "../world.ts";
 
-const main = `${import.meta.dir}/../../src/main.ts`;
 const config = {
   cniVersion: "1.0.0",
   name: "tasks",
@@ -16,8 +16,7 @@ const config = {
 const task = "192.168.122.171";
 
 let w: TestWorld;
-let watcher: Bun.Subprocess<"ignore", "pipe", "inherit">;
-let log = "";
+let watcher: Watcher;
 
 beforeAll(async () => {
   w = new TestWorld();
@@ -28,26 +27,12 @@ beforeAll(async () => {
   w.plug("office", "", "eth0", "192.168.10.22/24");
   w.plug("tasks", "", "eth1");
   expect((await call("ADD", config)).json).not.toHaveProperty("code");
-  watcher = Bun.spawn([process.execPath, main, "repair", "--watch"], {
-    argv0: "berth",
-    env: { PATH: process.env["PATH"] ?? "" },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "inherit",
-  });
-  void follow(watcher.stdout);
+  watcher = new Watcher();
 });
 afterAll(async () => {
-  watcher.kill("SIGKILL");
-  await watcher.exited;
+  await watcher[Symbol.asyncDispose]();
   w[Symbol.dispose]();
 });
-
-async function follow(stream: ReadableStream<Uint8Array>): Promise<void> {
-  const decoder = new TextDecoder();
-  const reader = stream.getReader();
-  for (let part = await reader.read(); !part.done; part = await reader.read()) log += decoder.decode(part.value);
-}
 
 /** A new TCP connection each way. */
 function talks(host = "192.168.10.22"): boolean {
@@ -77,22 +62,22 @@ describe("berth repair --watch", () => {
   ];
   test.each(events)("%s is mended at once, with a line that says so", async (_, damage, sentence) => {
     await until("it works", talks);
-    log = "";
+    watcher.log = "";
     damage();
-    await until("it is mended", () => log.includes(sentence));
+    await until("it is mended", () => watcher.log.includes(sentence));
     await until("it works again", talks);
-    expect(log).toContain("mended  tasks/c1/eth0: ");
+    expect(watcher.log).toContain("mended  tasks/c1/eth0: ");
   });
 
   test("a parent that is deleted is waited for, said once, and mended when it is there again", async () => {
-    log = "";
+    watcher.log = "";
     w.deleteLink("", "eth1");
     await until("it is said", () =>
-      log.includes("failed  tasks/c1/eth0: find the parent, eth1: there is no such link"),
+      watcher.log.includes("failed  tasks/c1/eth0: find the parent, eth1: there is no such link"),
     );
     w.plug("tasks", "", "eth1");
     await until("it works again", talks);
-    expect(log.split("failed  ").length).toBe(2);
+    expect(watcher.log.split("failed  ").length).toBe(2);
   });
 
   test("another host address is followed", async () => {
@@ -105,15 +90,15 @@ describe("berth repair --watch", () => {
   });
 
   test("more changes than its socket can hold are survived", async () => {
-    watcher.kill("SIGSTOP");
+    watcher.process.kill("SIGSTOP");
     const churn =
       "for i in $(seq 1 400); do ip address add 10.99.0.1/32 dev eth0; ip address del 10.99.0.1/32 dev eth0; done";
     w.run(["sh", "-c", churn]);
     w.ip("", `route del ${task}`);
     expect(ping(undefined, task, { timeoutMs: 100 }).ok).toBe(false);
-    watcher.kill("SIGCONT");
+    watcher.process.kill("SIGCONT");
     await until("it works again", talks);
-    expect(watcher.exitCode).toBeNull();
+    expect(watcher.process.exitCode).toBeNull();
   });
 
   test("attachments that come and go meanwhile are not disturbed", async () => {
@@ -129,6 +114,6 @@ describe("berth repair --watch", () => {
     await Bun.sleep(300);
     expect(w.ip("", "route show proto 98")).toBe("");
     expect(() => w.link("", "berth-eth1")).toThrow();
-    expect(watcher.exitCode).toBeNull();
+    expect(watcher.process.exitCode).toBeNull();
   });
 });

@@ -93,7 +93,10 @@ describe("the life of an attachment", () => {
       "--mac",
       "02:00:00:00:00:09",
     );
-    expect(attached).toMatchObject({ code: 0, err: "" });
+    expect(attached).toMatchObject({
+      code: 0,
+      err: expect.stringContaining("no host access by IPv6: the host has no"),
+    });
     expect(attached.out).toBe(
       "attached tasks/web/eth0: macvlan on eth1, 192.168.122.150/24, fd22::2/64, MAC 02:00:00:00:00:09, MTU 1500\n",
     );
@@ -104,7 +107,9 @@ describe("the life of an attachment", () => {
     expect(json(berth("ls", "--json"))).toMatchObject([
       { network: "tasks", containerId: "web", ifName: "eth0", state: "attached" },
     ]);
-    expect(berth("check")).toEqual({ code: 0, out: "ok    tasks/web/eth0\n", err: "" });
+    const checked = berth("check");
+    expect(checked).toMatchObject({ code: 0, err: "" });
+    expect(checked.out).toMatch(/^ok {4}tasks\/web\/eth0\n {6}no host access by IPv6: [^\n]+\n$/u);
     w.ip("", "route del 192.168.122.150/32");
     expect(berth("check", "--netns", "web")).toMatchObject({
       code: 1,
@@ -225,7 +230,9 @@ describe("networks", () => {
   test("ls and status", () => {
     expect(berth("network", "ls", "--conf-dir", directory).out).toMatch(/tasks +macvlan +eth1 +host-local +auto/u);
     expect(berth("status", "--conf-dir", directory)).toEqual({ code: 0, out: "ready     tasks\n", err: "" });
-    expect(json(berth("status", "--conf-dir", directory, "--json"))).toEqual([{ network: "tasks", ready: true }]);
+    expect(json(berth("status", "--conf-dir", directory, "--json"))).toEqual([
+      { network: "tasks", ready: true, remarks: [] },
+    ]);
     writeFileSync(
       `${directory}/20-broken.conf`,
       JSON.stringify({ cniVersion: "1.0.0", name: "b", type: "macvlan", master: "nothing" }),

@@ -9,7 +9,6 @@ import {
   processNamespacePath,
 } from "../../src/kernel/namespaces.ts";
 import { readSysctl, writeSysctl } from "../../src/kernel/sysctls.ts";
-import { tapDevice, tapUsers } from "../../src/kernel/taps.ts";
 import { TestWorld } from "../world.ts";
 
 let w: TestWorld;
@@ -100,17 +99,5 @@ describe("locks", () => {
     symlinkSync("/run/l/elsewhere", "/run/l/link");
     expect(() => lockFile("/run/l/link")).toThrow("/run/l/link");
     expect(existsSync("/run/l/elsewhere")).toBe(false);
-  });
-});
-
-describe("taps", () => {
-  test("a device that nobody has open has no users, and a NIC has no device", () => {
-    w.lan("lan");
-    w.plug("lan", "", "eth5");
-    w.subInterface("eth5", "tap5", { kind: "macvtap", mode: "bridge" });
-    expect(tapDevice("tap5")?.major).toBeGreaterThan(0);
-    expect(tapUsers("tap5")).toEqual([]);
-    expect(tapDevice("eth5")).toBeUndefined();
-    expect(tapUsers("nothing")).toEqual([]);
   });
 });

@@ -4,7 +4,7 @@ import { changeLink, findLink, listLinks, newBridge } from "../../src/kernel/lin
 import { Netlink } from "../../src/kernel/netlink.ts";
 
 test("answers that did not fit (ENOBUFS): only those requests count as failed, and the socket goes on working", () => {
-  using nl = new Netlink(1); // the kernel's minimum, about 2 KiB: a few answers
+  using nl = new Netlink({ receiveBuffer: 1 }); // the kernel's minimum, about 2 KiB: a few answers
   const names = Array.from({ length: 40 }, (_, i) => `over${i}`);
   const errors = nl.batch(names.map((name) => newBridge(name)));
   const lost = errors.filter((e) => e !== undefined);
@@ -20,7 +20,7 @@ test("answers that did not fit (ENOBUFS): only those requests count as failed, a
 });
 
 test("a request that failed before the overrun keeps its own error", () => {
-  using nl = new Netlink(1);
+  using nl = new Netlink({ receiveBuffer: 1 });
   const requests = Array.from({ length: 40 }, (_, i) => changeLink(i === 0 ? "nothing" : "lo", { up: true }));
   const errors = nl.batch(requests);
   expect(errors[0]?.errno).toBe(Errno.ENODEV);
