@@ -16,7 +16,7 @@ import { type AttachRequest, gather, planFor, prepare } from "./prepare.ts";
 import {
   type AttachmentRecord,
   lockAttachment,
-  lockParent,
+  lockShared,
   ownerOf,
   readRecord,
   removeRecord,
@@ -60,7 +60,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         writeRecord(record);
         applyPlan(plan, places, {
           ownerOf: (ip) => ownerOf(ip, request.key),
-          lockHost: () => lockParent(facts.parent.name),
+          lockHost: () => lockShared(facts.parent.name, plan),
         });
         remarks.push(...obstaclesOf(request, places, facts.parent, record));
         const link =

@@ -15,7 +15,7 @@ import { addressesOf, ipamOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
 import { ownTableRule } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
-import { type AttachmentRecord, lockAttachment, lockParent, ownerOf, readRecord, removeRecord } from "./record.ts";
+import { type AttachmentRecord, lockAttachment, lockShared, ownerOf, readRecord, removeRecord } from "./record.ts";
 
 /** What a face asks for. */
 export interface DetachRequest {
@@ -56,7 +56,7 @@ export async function detach(request: DetachRequest): Promise<void> {
     const routes = hostRoutesTo(places.host.netlink, released, request.key);
     failures.push(...undoPlan(routes, places, lockFor(routes)));
   } else {
-    failures.push(...undoPlan(record.plan, places, () => lockParent(record.parent)));
+    failures.push(...undoPlan(record.plan, places, () => lockShared(record.parent, record.plan)));
     await release(addressesOf(record.allocation));
   }
   if (failures.length > 0) {
@@ -102,10 +102,10 @@ function placesOf(record: AttachmentRecord | undefined, netns: string | undefine
   return Places.find(undefined);
 }
 
-/** The lock of the parent whose access link a recognised plan may remove; none where it removes none. */
-function lockFor(plan: Plan): (() => Disposable) | undefined {
+/** The locks for a recognised plan: of the parent whose access link it may remove, where it may, and of a shared rule. */
+function lockFor(plan: Plan): () => Disposable {
   const access = plan.find((s) => s.type === "access-link");
-  return access?.type === "access-link" ? (): Disposable => lockParent(access.parent.name) : undefined;
+  return () => lockShared(access?.type === "access-link" ? access.parent.name : undefined, plan);
 }
 
 /** Berth's rules for these addresses in the container's namespace. */

@@ -70,9 +70,16 @@ export function lockAttachment(key: Key): Disposable {
   return lockNamed(`attachment-${n.toString(16).padStart(2, "0")}`);
 }
 
-/** Waits for the lock of a parent: its access link is made and removed by one at a time. Throws `Failure` (`io`). */
-export function lockParent(name: string): Disposable {
-  return lockNamed(`parent-${name}`);
+/**
+ * Waits for the locks of what a plan shares with others on the host: its parent, whose access link is made and removed by
+ * one at a time, and, where it leads to a table of Berth's, that table's rule, which all parents share. Throws `Failure`
+ * (`io`).
+ */
+export function lockShared(parent: string | undefined, plan: Plan): Disposable {
+  using stack = new DisposableStack(); // always in this order: two that need both wait for each other's first
+  if (parent !== undefined) stack.use(lockNamed(`parent-${parent}`));
+  if (plan.some((s) => s.type === "table-rule")) stack.use(lockNamed("table-rule"));
+  return stack.move();
 }
 
 function lockNamed(name: string): Disposable {

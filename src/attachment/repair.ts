@@ -10,7 +10,7 @@ import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { describeKey } from "./key.ts";
 import { findParent } from "./parent.ts";
 import { notifySysctls, planAttachment } from "./plan.ts";
-import { type AttachmentRecord, lockAttachment, lockParent, ownerOf, readRecord, writeRecord } from "./record.ts";
+import { type AttachmentRecord, lockAttachment, lockShared, ownerOf, readRecord, writeRecord } from "./record.ts";
 import { routingOf } from "./source-routing.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
@@ -34,7 +34,7 @@ export function repair(record: AttachmentRecord): Repair {
   if (current === undefined) throw new Failure("missing", `repair ${describeKey(record.key)}: it is detached`);
   using places = openOwn(current);
   const { plan, obsolete, parent } = replan(current, places);
-  const lockHost = (): Disposable => lockParent(parent.name);
+  const lockHost = (): Disposable => lockShared(parent.name, [...obsolete, ...plan]);
   const changed = JSON.stringify(plan) !== JSON.stringify(current.plan);
   // a killed repair can be undone whole
   if (changed) writeRecord({ ...current, parent: parent.name, plan: [...obsolete, ...plan] });

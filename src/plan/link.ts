@@ -1,9 +1,10 @@
 import { Errno, type SysError } from "../kernel/errno.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
-import { changeLink, deleteLink, findLink, type Link, newSubInterface } from "../kernel/links.ts";
+import { changeLink, deleteLink, findLink, type Link, listLinks, newSubInterface } from "../kernel/links.ts";
 import { LINK_GROUP_BERTH } from "../kernel/protocol.ts";
 import { Failure } from "../report/failure.ts";
 import { type Pipeline, refused, tolerating } from "./pipeline.ts";
+import type { Places } from "./places.ts";
 import { quote } from "./shell.ts";
 import type { AccessLinkStep, LinkStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
@@ -33,8 +34,26 @@ export function explainKind(detail: SubInterface): string {
   }
 }
 
+/** What a parent is used for that excludes a sub-interface of this kind, and what to do. */
+function whyBusy({ detail: { kind }, parent: { name, where } }: LinkStep | AccessLinkStep, places: Places): string {
+  const nl = places.at(where)?.netlink;
+  const parent = nl === undefined ? undefined : findLink(nl, name);
+  const links = nl === undefined || parent === undefined ? [] : listLinks(nl);
+  const master = links.find((l) => l.index === parent?.masterIndex);
+  if (master !== undefined) {
+    return `The parent ${name} is a port of ${master.kind ?? "the link"} ${master.name}: make ${master.name} the parent, which is on the same LAN.`;
+  }
+  const others = links.filter((l) => l.parentIndex === parent?.index && !l.parentElsewhere);
+  const seen = others.map(
+    (l) => `${l.name} (${[l.kind, l.detail && "mode" in l.detail ? l.detail.mode : ""].join(" ").trim()})`,
+  );
+  const here = seen.length === 0 ? "" : ` On it are, in this namespace: ${seen.join(", ")}.`;
+  const excluding = kind === "ipvlan" ? "macvlan or macvtap links" : "ipvlan links, or a link in passthru mode";
+  return `The parent ${name} is used in a way that excludes ${kind}: by ${excluding}, in whatever namespace.${here} Use their kind and mode, or another parent.`;
+}
+
 /** The kernel's refusal of a sub-interface, with what to do about it. */
-function linkRefused(step: LinkStep | AccessLinkStep, error: SysError): Failure {
+function linkRefused(step: LinkStep | AccessLinkStep, error: SysError, places: Places): Failure {
   const { kind } = step.detail;
   switch (error.errno) {
     case Errno.EEXIST:
@@ -52,9 +71,12 @@ function linkRefused(step: LinkStep | AccessLinkStep, error: SysError): Failure 
         advice: `Load the module (modprobe ${kind === "vlan" ? "8021q" : kind}) or boot a kernel that has it (CONFIG_${kind === "vlan" ? "VLAN_8021Q" : kind.toUpperCase()}).`,
         cause: error,
       });
+    case Errno.EINVAL:
+      if (kind !== "macvlan" && kind !== "macvtap") return refused(error);
+      return new Failure("kernel", error.message, { advice: whyBusy(step, places), cause: error });
     case Errno.EBUSY:
       return new Failure("kernel", error.message, {
-        advice: `The parent ${step.parent.name} is already used in a way that excludes ${kind}: as a port of a bridge or bond (then make the bridge the parent), by ${kind === "ipvlan" ? "macvlan or macvtap" : "ipvlan"} links, or by a passthru link. "ip -d link show" tells.`,
+        advice: whyBusy(step, places),
         cause: error,
       });
     default:
@@ -76,7 +98,7 @@ export function create(step: LinkStep | AccessLinkStep, pipeline: Pipeline): voi
     ...(step.mac === undefined ? {} : { mac: step.mac }),
     ...(namespaceFd === undefined ? {} : { namespaceFd }),
   });
-  pipeline.send(parentWhere, request, (error) => linkRefused(step, error));
+  pipeline.send(parentWhere, request, (error) => linkRefused(step, error, pipeline.places));
 }
 
 /** A sub-interface's properties as text; the broadcast queue is left out: the kernel shows the parent's longest. */

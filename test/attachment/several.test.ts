@@ -1,10 +1,14 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
+import { execPath } from "node:process";
 import { routingPlace } from "../../src/attachment/source-routing.ts";
 import { ping } from "../../src/kernel/icmp.ts";
 import { exchange } from "../../src/kernel/tcp.ts";
 import { call } from "../cni/call.ts";
 import { TestWorld, until } from "../world.ts";
+
+/** So often three processes attach at once. */
+const ROUNDS = 50;
 
 let w: TestWorld;
 beforeAll(() => {
@@ -50,7 +54,29 @@ interface Pick {
 const picks: Pick[] = networks.map((config, i) => ({ config, ifName: ["eth0", "eth1", "lan"][i] ?? "" }));
 
 function env(ifName: string): Record<string, string> {
-  return { CNI_IFNAME: ifName };
+  return { CNI_IFNAME: ifName, CNI_CONTAINERID: "c" };
+}
+
+/** A call in a process of its own, as an orchestrator makes it; what it answered. */
+async function callApart(verb: string, { config, ifName }: Pick, netns = "c"): Promise<Record<string, unknown>> {
+  const child = Bun.spawn([execPath, `${import.meta.dir}/../../src/main.ts`], {
+    env: {
+      PATH: "/usr/bin",
+      CNI_COMMAND: verb,
+      CNI_CONTAINERID: netns,
+      CNI_NETNS: `/run/netns/${netns}`,
+      CNI_IFNAME: ifName,
+    },
+    stdin: new Blob([JSON.stringify(config)]),
+    stdout: "pipe",
+  });
+  return JSON.parse((await child.stdout.text()) || "{}") as Record<string, unknown>;
+}
+
+/** Every order of a few things. */
+function orders<T>(list: readonly T[]): T[][] {
+  if (list.length === 0) return [[]];
+  return list.flatMap((first, i) => orders(list.toSpliced(i, 1)).map((rest) => [first, ...rest]));
 }
 
 /** Routes and rules as `ip` shows them, without addresses that are made from the MAC. */
@@ -109,26 +135,19 @@ function plain(i: number): Record<string, unknown> {
 }
 
 describe("three networks of one container", () => {
-  test("in any order and at the same time they end in the same routes and rules, and every address answers", async () => {
+  test("attached at once by three processes in any order, 50 times, they end in the same routes and rules, and every address answers", async () => {
     const before = w.snapshot("");
     let expected: string[] | undefined;
-    for (let round = 0; round < 50; round++) {
+    for (let round = 0; round < ROUNDS; round++) {
       freshContainer();
-      const order = shuffled(picks, round);
-      const calls = order.map(
-        ({ config, ifName }) =>
-          () =>
-            call("ADD", config, env(ifName)),
-      );
-      const replies = [];
-      if (round % 2 === 0) replies.push(...(await Promise.all(calls.map(async (f) => await f()))));
-      else for (const f of calls) replies.push(await f());
-      for (const reply of replies) expect(reply.json).not.toHaveProperty("code");
+      for (const reply of await Promise.all(shuffled(picks, round).map((pick) => callApart("ADD", pick)))) {
+        expect(reply).not.toHaveProperty("code");
+      }
       expected ??= routing();
       expect(routing()).toEqual(expected);
-      if (round < 4) everythingTalks();
-      for (const { config, ifName } of shuffled(picks, round + 100)) {
-        if (round < 4) expect((await call("CHECK", config, env(ifName))).text).toBe("");
+      everythingTalks();
+      for (const { config, ifName } of shuffled(picks, round + ROUNDS)) {
+        if (round === 0) expect((await call("CHECK", config, env(ifName))).text).toBe("");
         expect((await call("DEL", config, env(ifName))).text).toBe("");
       }
       expect(w.ip("c", "rule")).not.toContain("proto");
@@ -137,29 +156,21 @@ describe("three networks of one container", () => {
     expect(w.snapshot("")).toEqual(before);
   });
 
-  test("three processes at once, as an orchestrator starts them", async () => {
-    freshContainer();
-    const main = `${import.meta.dir}/../../src/main.ts`;
-    const children = picks.map(({ config, ifName }) =>
-      Bun.spawn([process.execPath, main], {
-        env: {
-          PATH: "/usr/bin",
-          CNI_COMMAND: "ADD",
-          CNI_CONTAINERID: "c1",
-          CNI_NETNS: "/run/netns/c",
-          CNI_IFNAME: ifName,
-        },
-        stdin: new Blob([JSON.stringify(config)]),
-        stdout: "pipe",
-      }),
-    );
-    for (const child of children) {
-      const text = await child.stdout.text();
-      expect(JSON.parse(text)).not.toHaveProperty("code");
+  test("one after the other, in each of the six orders, or in one process at once, the same", async () => {
+    let expected: string[] | undefined;
+    for (const order of [...orders(picks), undefined]) {
+      freshContainer();
+      const add = async ({ config, ifName }: Pick): Promise<void> => {
+        expect((await call("ADD", config, env(ifName))).json).not.toHaveProperty("code");
+      };
+      if (order === undefined) await Promise.all(picks.map(add));
+      else for (const pick of order) await add(pick);
+      expected ??= routing();
+      expect(routing()).toEqual(expected);
+      everythingTalks();
+      for (const { config, ifName } of order ?? picks) await call("DEL", config, env(ifName));
+      w.removeNamespace("c");
     }
-    everythingTalks();
-    for (const { config, ifName } of picks) await call("DEL", config, env(ifName));
-    w.removeNamespace("c");
   });
 
   test("removing one leaves the others as if it had never been", async () => {
@@ -279,4 +290,37 @@ test("places of interface names: tables and metrics differ, none is 0, and owner
   expect(Math.min(...places.map((p) => p.owningMetric))).toBeGreaterThan(0);
   expect(Math.max(...places.map((p) => p.owningMetric))).toBeLessThan(Math.min(...places.map((p) => p.metric)));
   expect(places[1]?.metric).toBeLessThan(places[2]?.metric ?? 0);
+});
+
+test("a table of Berth's own: its rule stays while one parent's last goes and another's first comes", async () => {
+  const before = w.snapshot("");
+  const own = (n: string): Pick => ({
+    ifName: "eth0",
+    config: {
+      cniVersion: "1.0.0",
+      name: `net-${n}`,
+      type: "macvlan",
+      master: `eth${n}`,
+      hostAccess: { table: "own" },
+      ipam: { type: "static", addresses: [{ address: `10.${n}.0.99/24` }] },
+    },
+  });
+  for (const name of ["c", "d"]) w.namespace(name);
+  let [there, other] = [
+    { pick: own("1"), netns: "c" },
+    { pick: own("2"), netns: "d" },
+  ];
+  expect(await callApart("ADD", there.pick, there.netns)).not.toHaveProperty("code");
+  for (let round = 0; round < 20; round++) {
+    const answers = await Promise.all([
+      callApart("DEL", there.pick, there.netns),
+      callApart("ADD", other.pick, other.netns),
+    ]);
+    for (const answer of answers) expect(answer).not.toHaveProperty("code");
+    expect(await callApart("CHECK", other.pick, other.netns)).toEqual({});
+    [there, other] = [other, there];
+  }
+  expect(await callApart("DEL", there.pick, there.netns)).toEqual({});
+  for (const name of ["c", "d"]) w.removeNamespace(name);
+  expect(w.snapshot("")).toEqual(before);
 });

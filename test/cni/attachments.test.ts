@@ -424,6 +424,32 @@ describe("what goes wrong", () => {
     nothingIsLeft();
   });
 
+  test("a parent that is a bridge's port is refused, naming the bridge, which can be one", async () => {
+    w.ip("", "link add br0 type bridge");
+    w.ip("", "link set br0 up");
+    w.ip("", "link add port0 type veth peer name port1");
+    w.ip("", "link set port0 master br0 up");
+    expect((await call("ADD", network({ master: "port0" }))).json).toMatchObject({
+      code: 100,
+      msg: expect.stringContaining("EBUSY"),
+      details: expect.stringContaining("port0 is a port of bridge br0: make br0 the parent"),
+    });
+    const config = network({ master: "br0" });
+    expect((await call("ADD", config)).exitCode).toBe(0);
+    expect((await call("DEL", config)).text).toBe("");
+    for (const name of ["port0", "br0"]) w.ip("", `link del ${name}`);
+    nothingIsLeft();
+  });
+
+  test("a passthru link excludes others, which are named", async () => {
+    const passthru = network({ mode: "passthru" });
+    const others = ["macvtap1", "macvtap2", "macvtap3"].map((name) => expect.stringContaining(`${name} (macvtap`));
+    const refused = await call("ADD", passthru);
+    expect(refused.json).toMatchObject({ msg: expect.stringContaining("EINVAL") });
+    for (const other of others) expect(refused.json["details"]).toEqual(other);
+    nothingIsLeft();
+  });
+
   test("a name that is taken in the namespace is refused, and what has it stays", async () => {
     w.ip("c", "link add eth0 type bridge");
     const reply = await call("ADD", network({ hostrouteif: "auto" }));
