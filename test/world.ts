@@ -15,8 +15,19 @@ export interface Snapshot {
   readonly routes6: Json[];
   readonly rules4: Json[];
   readonly rules6: Json[];
+  /** Every setting of every link, and of forwarding, as `path:value`. */
+  readonly sysctls: string[];
   readonly neighbours: Json[];
 }
+
+/** Prints every sysctl that governs addresses, ARP, neighbour discovery and forwarding; one of them cannot be read at all. */
+const SETTINGS = [
+  "grep",
+  "-r",
+  "--exclude=stable_secret",
+  ".",
+  ...["ipv4/conf", "ipv6/conf", "ipv4/ip_forward"].map((name) => `/proc/sys/net/${name}`),
+];
 
 /** What the kernel changes by itself, or numbers differently for the same thing made twice. */
 const volatile =
@@ -85,7 +96,7 @@ export class TestWorld extends World {
   }
 
   /**
-   * The state of a namespace: links, addresses, the routes of all tables, rules, permanent neighbours. Without lifetimes,
+   * The state of a namespace: links, addresses, the routes of all tables, rules, sysctls, permanent neighbours. Without lifetimes,
    * statistics, indexes, carrier and dynamic neighbours, and sorted. Waits up to 5 s until no address is tentative and
    * the state stands still.
    */
@@ -110,6 +121,7 @@ export class TestWorld extends World {
       routes6: list("-6 route show table all"),
       rules4: list("-4 rule show"),
       rules6: list("-6 rule show"),
+      sysctls: this.run(namespace, SETTINGS).trim().split("\n").toSorted(),
       neighbours: [...list("-4 neighbour show nud permanent"), ...list("-6 neighbour show nud permanent")],
     };
   }

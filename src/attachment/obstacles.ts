@@ -61,7 +61,7 @@ export function strayRoutes({ plan, places }: Attached): string[] {
   const own = new Set([undefined, ownTableRule(4).table]);
   // a table that the user named is the user's to lead to
   const asked = questions.filter((q) => q.where === "container" || own.has(q.route.table));
-  return asked.flatMap(({ where, link, route: { dst }, source }) => {
+  return asked.flatMap(({ where, link, route: { dst, table }, source }) => {
     const nl = places.at(where)?.netlink;
     const wanted = nl === undefined ? undefined : findLink(nl, link);
     const question = `${where} ${dst.ip} ${source ?? ""}`;
@@ -73,7 +73,9 @@ export function strayRoutes({ plan, places }: Attached): string[] {
     const way = other === undefined ? "have no way" : `leave by ${other} (table ${found?.table})`;
     const from = source === undefined ? "" : ` from ${source}`;
     const sentence = `packets of the ${where}${from} to ${dst.ip} ${way}, not by ${link}: a policy rule or another route comes first (ip rule; ip route get ${dst.ip}${from})`;
-    return where === "host" ? `${sentence}; "hostAccess": {"table": "own"} puts Berth's routes before it` : sentence;
+    return where === "host" && table === undefined
+      ? `${sentence}; "hostAccess": {"table": "own"} puts Berth's routes before it`
+      : sentence;
   });
 }
 

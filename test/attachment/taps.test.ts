@@ -50,6 +50,7 @@ async function open(namespace: string, name: string): Promise<string> {
   const child = Bun.spawn(["sh", "-c", `exec 3<>${node}; echo open; exec sleep 60`], { stdout: "pipe" });
   holder = child;
   await child.stdout.getReader().read();
+  await until("it is sleep", () => readFileSync(`/proc/${child.pid}/comm`, "utf8") === "sleep\n");
   return `sleep (pid ${child.pid}) has its tap device open and takes all its frames`;
 }
 
