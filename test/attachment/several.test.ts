@@ -292,9 +292,9 @@ test("places of interface names: tables and metrics differ, none is 0, and owner
   expect(places[1]?.metric).toBeLessThan(places[2]?.metric ?? 0);
 });
 
-test("a table of Berth's own: its rule stays while one parent's last goes and another's first comes", async () => {
-  const before = w.snapshot("");
-  const own = (n: string): Pick => ({
+/** A network on a LAN of its own, whose host routes are in Berth's table. */
+function own(n: string): Pick {
+  return {
     ifName: "eth0",
     config: {
       cniVersion: "1.0.0",
@@ -304,7 +304,11 @@ test("a table of Berth's own: its rule stays while one parent's last goes and an
       hostAccess: { table: "own" },
       ipam: { type: "static", addresses: [{ address: `10.${n}.0.99/24` }] },
     },
-  });
+  };
+}
+
+test("a table of Berth's own: its rule stays while one parent's last goes and another's first comes", async () => {
+  const before = w.snapshot("");
   for (const name of ["c", "d"]) w.namespace(name);
   let [there, other] = [
     { pick: own("1"), netns: "c" },
