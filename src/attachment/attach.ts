@@ -58,7 +58,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         const plan = planFor(request, prepared, facts, allocation);
         const record = { ...intent, allocation, plan };
         writeRecord(record);
-        applyPlan(plan, places, {
+        await applyPlan(plan, places, {
           ownerOf: (ip) => ownerOf(ip, request.key),
           lockHost: () => lockShared(facts.parent.name, plan),
         });
@@ -159,7 +159,7 @@ async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Pro
     });
   }
   using old = Places.find(former.netns);
-  const [failure] = undoPlan(former.plan, old);
+  const [failure] = await undoPlan(former.plan, old);
   if (failure !== undefined) throw failure;
   await ipam.release(key, addressesOf(former.allocation));
 }

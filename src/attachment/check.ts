@@ -35,7 +35,7 @@ export async function check(request: CheckRequest): Promise<readonly string[]> {
     });
   }
   using places = Places.open(request.netns);
-  const found = verifyPlan(record.plan, places);
+  const found = await verifyPlan(record.plan, places);
   const attached = {
     ...record,
     places,

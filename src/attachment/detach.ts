@@ -51,12 +51,12 @@ export async function detach(request: DetachRequest): Promise<void> {
   if (record === undefined) {
     // without a record the addresses tell the host's routes; they are given back last, when no route leads to them
     const plan = recognise(request, places);
-    failures.push(...undoPlan(plan, places, lockFor(plan)));
+    failures.push(...(await undoPlan(plan, places, lockFor(plan))));
     const released = await release(request.knownIps);
     const routes = hostRoutesTo(places.host.netlink, released, request.key);
-    failures.push(...undoPlan(routes, places, lockFor(routes)));
+    failures.push(...(await undoPlan(routes, places, lockFor(routes))));
   } else {
-    failures.push(...undoPlan(record.plan, places, () => lockShared(record.parent, record.plan)));
+    failures.push(...(await undoPlan(record.plan, places, () => lockShared(record.parent, record.plan))));
     await release(addressesOf(record.allocation));
   }
   if (failures.length > 0) {

@@ -3,6 +3,7 @@
 import { findLink, findLinkByIndex, type Link } from "../kernel/links.ts";
 import { mendPlan, type Plan, undoPlan, verifyPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
+import type { Step } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import { conflictDetectionOf, hostIps } from "./conflict-detection.ts";
 import { type NetworkConfig, readConfig } from "./config.ts";
@@ -28,7 +29,7 @@ export interface Repair {
  * Mends an attachment. Throws `Failure`: `namespace` where its namespace is gone, `config` where its parent is, `differs`
  * where something still does not hold afterwards.
  */
-export function repair(record: AttachmentRecord): Repair {
+export async function repair(record: AttachmentRecord): Promise<Repair> {
   using _lock = lockAttachment(record.key);
   const current = readRecord(record.key);
   if (current === undefined) throw new Failure("missing", `repair ${describeKey(record.key)}: it is detached`);
@@ -38,11 +39,11 @@ export function repair(record: AttachmentRecord): Repair {
   const changed = JSON.stringify(plan) !== JSON.stringify(current.plan);
   // a killed repair can be undone whole
   if (changed) writeRecord({ ...current, parent: parent.name, plan: [...obsolete, ...plan] });
-  const [failure] = undoPlan(obsolete, places, lockHost);
+  const [failure] = await undoPlan(obsolete, places, lockHost);
   if (failure !== undefined) throw failure;
-  const found = mendPlan(plan, places, { ownerOf: (ip) => ownerOf(ip, current.key), lockHost });
+  const found = await mendPlan(plan, places, { ownerOf: (ip) => ownerOf(ip, current.key), lockHost });
   if (changed) writeRecord({ ...current, parent: parent.name, plan });
-  const left = verifyPlan(plan, places);
+  const left = await verifyPlan(plan, places);
   if (left.length === 0) return { found, plan, obsolete };
   throw new Failure("differs", `repair ${describeKey(current.key)}: ${left.join("; ")}`, {
     advice: "This cannot be mended in place: detach it and attach it again.",
@@ -50,10 +51,17 @@ export function repair(record: AttachmentRecord): Repair {
 }
 
 /** What {@link repair} would do, and nothing else. Throws `Failure` as it does. */
-export function previewRepair(record: AttachmentRecord): Repair {
+export async function previewRepair(record: AttachmentRecord): Promise<Repair> {
   using places = openOwn(record);
   const { plan, obsolete } = replan(record, places);
-  return { found: verifyPlan(plan, places), plan: plan.filter((s) => verifyPlan([s], places).length > 0), obsolete };
+  const found: string[] = [];
+  const lacking: Step[] = [];
+  for (const step of plan) {
+    const wrong = await verifyPlan([step], places);
+    found.push(...wrong);
+    if (wrong.length > 0) lacking.push(step);
+  }
+  return { found, plan: lacking, obsolete };
 }
 
 function openOwn(record: AttachmentRecord): Places {

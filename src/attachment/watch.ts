@@ -37,7 +37,7 @@ export interface WatchReport {
 }
 
 /** Repairs everything now and whenever something changes, until the process ends. Throws `SysError` where it cannot listen. */
-export function watch(report: WatchReport): never {
+export async function watch(report: WatchReport): Promise<never> {
   using monitor = new Monitor();
   using nl = new Netlink();
   const watched = new Watched(report);
@@ -55,7 +55,7 @@ export function watch(report: WatchReport): never {
       watched.forgetAllBut(records);
       for (const record of records) {
         if (everything) listenIn(nl, record);
-        if (everything) watched.mend(record);
+        if (everything) await watched.mend(record);
         if (taps) watched.lookAtTaps(record);
       }
     }
@@ -107,10 +107,10 @@ class Watched {
   }
 
   /** Makes an attachment hold, and says what still is in its way. */
-  mend(record: AttachmentRecord): void {
+  async mend(record: AttachmentRecord): Promise<void> {
     const said = this.#saidOf(record);
     try {
-      const { found } = repair(record);
+      const { found } = await repair(record);
       for (const sentence of found) this.#report.mended(record.key, sentence);
       said.failure = undefined;
       const obstacles = obstaclesOf(record);

@@ -25,11 +25,11 @@ interface Outcome {
   readonly failure?: Failure;
 }
 
-function repairOne(record: AttachmentRecord, dryRun: boolean): Outcome {
+async function repairOne(record: AttachmentRecord, dryRun: boolean): Promise<Outcome> {
   const { key, netns } = record;
   try {
-    if (!dryRun) return { key, found: repair(record).found };
-    const { found, plan, obsolete } = previewRepair(record);
+    if (!dryRun) return { key, found: (await repair(record)).found };
+    const { found, plan, obsolete } = await previewRepair(record);
     return { key, found, commands: [...explainUndo(obsolete, netns), ...explainPlan(plan, netns)] };
   } catch (e) {
     return { key, found: [], failure: asFailure(e, `repair ${describeKey(key)}`) };
@@ -92,7 +92,8 @@ export const repairCommand = buildCommand({
           advice: '"berth ls" lists them.',
         });
       }
-      const outcomes = records.map((r) => repairOne(r, flags.dryRun));
+      const outcomes: Outcome[] = [];
+      for (const record of records) outcomes.push(await repairOne(record, flags.dryRun));
       if (outcomes.some((o) => o.failure !== undefined)) process.exitCode = 1;
       if (flags.json) {
         printJson(

@@ -1,4 +1,4 @@
-import type { Where } from "./step.ts";
+import type { Step } from "./step.ts";
 
 /** Takes the lock under which the host's part of a plan is changed: what attachments of one parent share is there. */
 export type LockHost = () => Disposable;
@@ -16,7 +16,7 @@ export class HostSection implements Disposable {
   }
 
   /** The next step acts there. `flush` sends what is queued: before the lock is taken, and before it is given back. */
-  enter(where: Where, flush: () => void): void {
+  enter(where: Step["where"], flush: () => void): void {
     if ((where === "host") === (this.#held !== undefined)) return;
     flush();
     if (where === "host") this.#held = this.#lockHost();

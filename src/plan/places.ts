@@ -1,6 +1,7 @@
 import { findNamespace, type Namespace, openNamespace } from "../kernel/namespaces.ts";
 import { Netlink } from "../kernel/netlink.ts";
-import type { Where } from "./step.ts";
+import type { Cloud } from "./cloud.ts";
+import type { Step, Where } from "./step.ts";
 
 /** A namespace as steps use it: one netlink socket, opened when first needed. */
 class Place implements Disposable {
@@ -43,24 +44,34 @@ class Place implements Disposable {
   }
 }
 
-/** The two namespaces of an attachment. The container's may be gone: then nothing of it is left to undo or to verify. */
+/**
+ * Where steps act: the two namespaces of an attachment, and a cloud. The container's namespace may be gone: then nothing of
+ * it is left to undo or to verify. The cloud may be left out: then what is there is neither mended nor verified.
+ */
 export class Places implements Disposable {
   readonly host: Place;
   readonly container: Place | undefined;
+  readonly cloud: Cloud | undefined;
 
-  private constructor(container: Namespace | undefined) {
+  private constructor(container: Namespace | undefined, cloud: Cloud | undefined) {
     this.host = new Place(undefined);
     this.container = container === undefined ? undefined : new Place(container);
+    this.cloud = cloud;
   }
 
   /** With a container's namespace, which must be there. Throws `Failure` (`namespace`). */
-  static open(netns: string): Places {
-    return new Places(openNamespace(netns));
+  static open(netns: string, cloud?: Cloud): Places {
+    return new Places(openNamespace(netns), cloud);
   }
 
   /** With a container's namespace if it is there. */
-  static find(netns: string | undefined): Places {
-    return new Places(netns === undefined || netns === "" ? undefined : findNamespace(netns));
+  static find(netns: string | undefined, cloud?: Cloud): Places {
+    return new Places(netns === undefined || netns === "" ? undefined : findNamespace(netns), cloud);
+  }
+
+  /** Whether what a step changed, or would, is within reach. */
+  reaches({ where }: Step): boolean {
+    return (where === "cloud" ? this.cloud : this.at(where)) !== undefined;
   }
 
   /** The place of a step; undefined where the container's namespace is gone. */

@@ -1,6 +1,7 @@
 // A plan read four ways: applied, undone, verified, explained.
 import { asFailure, Failure } from "../report/failure.ts";
 import { accessLink } from "./access-link.ts";
+import { addressPair } from "./address-pair.ts";
 import { address } from "./address.ts";
 import { announce } from "./announce.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
@@ -35,6 +36,7 @@ const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>
   rule,
   "table-rule": tableRule,
   neighbour,
+  "address-pair": addressPair,
 };
 
 function typeOf<S extends Step>(step: S): StepType<S> {
@@ -50,23 +52,27 @@ export interface PlanOptions {
   readonly lockHost?: LockHost;
 }
 
+// Only what acts in the cloud is waited for: between two steps on the host, whose lock is held, no other attachment of this
+// process may run, as it would wait for that lock and never come back.
+
 /**
  * Applies a plan. Where a step fails, the steps before it (and those after it that the kernel had already been sent) are
  * undone in reverse, and the step's failure is thrown; failures of the undoing follow in its message.
  */
-export function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): void {
+export async function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<void> {
   const pipeline = new Pipeline(places, options.ownerOf);
   try {
     using section = new HostSection(options.lockHost);
-    plan.forEach((step, i) => {
+    for (const [i, step] of plan.entries()) {
       section.enter(step.where, () => pipeline.flushOrThrow());
       pipeline.begin(i);
-      typeOf(step).apply(step, pipeline);
-    });
+      const done = typeOf(step).apply(step, pipeline);
+      if (done instanceof Promise) await done;
+    }
     pipeline.flushOrThrow();
   } catch (thrown) {
     const first = asFailure(thrown, "apply the plan");
-    const undone = undoSteps(
+    const undone = await undoSteps(
       plan.filter((_, i) => pipeline.applied(i)),
       places,
       "rollback",
@@ -87,21 +93,23 @@ export function applyPlan(plan: Plan, places: Places, options: PlanOptions = {})
  * mended stays mended. Throws the first failure.
  * @returns what did not hold, a sentence each
  */
-export function mendPlan(plan: Plan, places: Places, options: PlanOptions = {}): string[] {
+export async function mendPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<string[]> {
   const pipeline = new Pipeline(places, options.ownerOf);
   using section = new HostSection(options.lockHost);
   const found: string[] = [];
-  plan.forEach((step, i) => {
+  for (const [i, step] of plan.entries()) {
+    if (step.where === "cloud" && !places.reaches(step)) continue;
     section.enter(step.where, () => pipeline.flushOrThrow());
     const type = typeOf(step);
     const wrong = type.verify(step, places);
-    if (wrong.length === 0 && (type.follows !== true || found.length === 0)) return;
-    found.push(...wrong);
+    const sentences = wrong instanceof Promise ? await wrong : wrong;
+    if (sentences.length === 0 && (type.follows !== true || found.length === 0)) continue;
+    found.push(...sentences);
     pipeline.begin(i);
-    if (type.mend === undefined) type.apply(step, pipeline);
-    else type.mend(step, pipeline);
+    const done = type.mend === undefined ? type.apply(step, pipeline) : type.mend(step, pipeline);
+    if (done instanceof Promise) await done;
     pipeline.flushOrThrow(); // the next step is verified against what this one made
-  });
+  }
   return found;
 }
 
@@ -109,30 +117,42 @@ export function mendPlan(plan: Plan, places: Places, options: PlanOptions = {}):
  * Undoes a plan in reverse, as far as it can: what is gone already, or was not made by Berth, is left alone.
  * @returns what could not be undone
  */
-export function undoPlan(plan: Plan, places: Places, lockHost?: LockHost): Failure[] {
+export function undoPlan(plan: Plan, places: Places, lockHost?: LockHost): Promise<Failure[]> {
   return undoSteps(plan, places, "detach", lockHost);
 }
 
-function undoSteps(plan: Plan, places: Places, occasion: Occasion, lockHost: LockHost | undefined): Failure[] {
+async function undoSteps(
+  plan: Plan,
+  places: Places,
+  occasion: Occasion,
+  lockHost: LockHost | undefined,
+): Promise<Failure[]> {
   const pipeline = new Pipeline(places);
   using section = new HostSection(lockHost);
-  plan.toReversed().forEach((step, i) => {
-    if (places.at(step.where) === undefined) return;
+  for (const [i, step] of plan.toReversed().entries()) {
+    if (step.where !== "cloud" && !places.reaches(step)) continue;
     pipeline.begin(i);
     try {
       section.enter(step.where, () => pipeline.flush());
-      typeOf(step).undo(step, pipeline, occasion);
+      const done = typeOf(step).undo(step, pipeline, occasion);
+      if (done instanceof Promise) await done;
     } catch (thrown) {
       pipeline.fail(asFailure(thrown, `undo ${step.type}`));
     }
-  });
+  }
   pipeline.flush();
   return pipeline.failures();
 }
 
 /** Compares a plan with the kernel: a sentence for each thing that does not hold. */
-export function verifyPlan(plan: Plan, places: Places): string[] {
-  return plan.flatMap((step) => typeOf(step).verify(step, places));
+export async function verifyPlan(plan: Plan, places: Places): Promise<string[]> {
+  const found: string[] = [];
+  for (const step of plan) {
+    if (step.where === "cloud" && !places.reaches(step)) continue;
+    const wrong = typeOf(step).verify(step, places);
+    found.push(...(wrong instanceof Promise ? await wrong : wrong));
+  }
+  return found;
 }
 
 /** The commands that would have built the same state; paste them into a root shell on the host. */

@@ -125,6 +125,17 @@ export interface NeighbourStep {
   readonly mac: string;
 }
 
+/** Admits an attachment's frames at the port of the virtual machine that Berth runs in: in the cloud, not in the kernel. */
+export interface AddressPairStep {
+  readonly type: "address-pair";
+  readonly where: "cloud";
+  /** Id of the virtual machine's Neutron port. */
+  readonly port: string;
+  /** Without prefix length. */
+  readonly ip: string;
+  readonly mac: string;
+}
+
 /** One small change: plain data, so that it can be written to the record and read back. */
 export type Step =
   | LinkStep
@@ -138,4 +149,5 @@ export type Step =
   | RouteStep
   | RuleStep
   | TableRuleStep
-  | NeighbourStep;
+  | NeighbourStep
+  | AddressPairStep;

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync, rmSync, statSync } from "node:fs";
+import { newBridge } from "../../src/kernel/links.ts";
 import { tapDevice } from "../../src/kernel/taps.ts";
 import { call } from "../cni/call.ts";
 import { Watcher } from "../watcher.ts";
@@ -16,10 +17,17 @@ beforeAll(() => {
   for (const lan of ["office", "tasks"]) w.lan(lan);
   w.plug("office", "", "eth0", "192.168.10.22/24");
   w.plug("tasks", "", "eth1");
-  w.subInterface("eth1", "spare", { kind: "macvtap", mode: "bridge" });
   w.namespace("c");
-  // device nodes are named by an index that other namespaces have too: higher ones are rarely taken
-  for (let i = 0; i < 40; i++) w.ip("c", `link add filler${i} type bridge`);
+  // device nodes are named by an index that other namespaces have too: high ones are rarely taken
+  const high = 40 + Math.floor(Math.random() * 200);
+  for (const [namespace, length] of [
+    ["", high],
+    ["c", high + 30],
+  ] as const) {
+    const made = w.netlink(namespace).batch(Array.from({ length }, (_, i) => newBridge(`filler${i}`)));
+    expect(made.every((error) => error === undefined)).toBe(true);
+  }
+  w.subInterface("eth1", "spare", { kind: "macvtap", mode: "bridge" });
 });
 beforeEach(() => {
   for (const state of ["/var/lib/cni", "/run/berth"]) rmSync(state, { recursive: true, force: true });

@@ -1,9 +1,9 @@
 // What every IPAM provider promises (src/ipam/provider.ts). Each provider's test calls it with a configuration of its own.
+import { failureOf } from "../failing.ts";
 import { beforeEach, describe, expect, test } from "bun:test";
 import { parseCidr } from "../../src/address/cidr.ts";
 import { parseIp } from "../../src/address/ip.ts";
 import type { Allocation, Holder, IpamProvider } from "../../src/ipam/provider.ts";
-import { Failure } from "../../src/report/failure.ts";
 
 /** A provider under test, fresh for each test. */
 export interface Subject {
@@ -32,17 +32,6 @@ export function holder(containerId: string, ifName = "eth0"): Holder {
 /** The addresses of an allocation, without prefix length. */
 export function ipsOf(allocation: Allocation): string[] {
   return allocation.ips.map((lease) => lease.address.replace(/\/.*/u, ""));
-}
-
-/** The failure of a promise that must fail. */
-export async function failureOf(promise: Promise<unknown>): Promise<Failure> {
-  try {
-    await promise;
-  } catch (e) {
-    if (e instanceof Failure) return e;
-    throw e;
-  }
-  throw new Error("it did not fail");
 }
 
 /** The suite. */

@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { Delegated } from "../../src/ipam/delegated.ts";
-import { failureOf, holder, ipamContract } from "./contract.ts";
+import { failureOf } from "../failing.ts";
+import { holder, ipamContract } from "./contract.ts";
 
 let dir: string;
 beforeEach(() => {

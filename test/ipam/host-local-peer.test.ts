@@ -6,7 +6,8 @@ import { HostLocal, type HostLocalConfig } from "../../src/ipam/host-local.ts";
 import type { Lease } from "../../src/ipam/provider.ts";
 import { Static } from "../../src/ipam/static.ts";
 import { bootId } from "../../src/kernel/namespaces.ts";
-import { failureOf, holder, ipsOf, network } from "./contract.ts";
+import { failureOf } from "../failing.ts";
+import { holder, ipsOf, network } from "./contract.ts";
 import { freshDataDir, modeOf, reservations, sideFiles, startAllocating } from "./state.ts";
 
 const PLUGINS = "/usr/lib/cni";

@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from "n
 import { HostLocal, type HostLocalConfig } from "../../src/ipam/host-local.ts";
 import { readResolvConf } from "../../src/ipam/resolv-conf.ts";
 import { bootId } from "../../src/kernel/namespaces.ts";
-import { failureOf, holder, ipamContract, ipsOf, network } from "./contract.ts";
+import { failureOf } from "../failing.ts";
+import { holder, ipamContract, ipsOf, network } from "./contract.ts";
 import { freshDataDir, reservations, sideFiles } from "./state.ts";
 
 let dataDir: string;

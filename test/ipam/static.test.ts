@@ -3,7 +3,8 @@ import { none } from "../../src/ipam/none.ts";
 import { providerFor } from "../../src/ipam/provider-for.ts";
 import { Static, type StaticConfig } from "../../src/ipam/static.ts";
 import { Failure } from "../../src/report/failure.ts";
-import { failureOf, holder, ipamContract } from "./contract.ts";
+import { failureOf } from "../failing.ts";
+import { holder, ipamContract } from "./contract.ts";
 
 const noCall = { stdin: "", cniVersion: "1.1.0", env: {} };
 

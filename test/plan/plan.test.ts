@@ -6,6 +6,7 @@ import { applyPlan, explainPlan, explainUndo, undoPlan, verifyPlan } from "../..
 import { quote } from "../../src/plan/shell.ts";
 import type { Step } from "../../src/plan/step.ts";
 import { Failure } from "../../src/report/failure.ts";
+import { failureOf } from "../failing.ts";
 import { type Json, type Snapshot, TestWorld } from "../world.ts";
 
 let w: TestWorld;
@@ -181,26 +182,26 @@ function withAccessLink(ip: string): Step[] {
 }
 
 describe("on the real kernel", () => {
-  test("undo(apply(state)) = state, verify holds in between, and undoing twice changes nothing", () => {
+  test("undo(apply(state)) = state, verify holds in between, and undoing twice changes nothing", async () => {
     const before = state();
-    fc.assert(
-      fc.property(plan, (steps) => {
+    await fc.assert(
+      fc.asyncProperty(plan, async (steps) => {
         using places = Places.open(NETNS);
-        applyPlan(steps, places);
-        expect(verifyPlan(steps, places)).toEqual([]);
-        expect(undoPlan(steps, places)).toEqual([]);
-        expect(undoPlan(steps, places)).toEqual([]);
-        expect(verifyPlan(steps, places).length).toBeGreaterThan(0);
+        await applyPlan(steps, places);
+        expect(await verifyPlan(steps, places)).toEqual([]);
+        expect(await undoPlan(steps, places)).toEqual([]);
+        expect(await undoPlan(steps, places)).toEqual([]);
+        expect((await verifyPlan(steps, places)).length).toBeGreaterThan(0);
         expect(state()).toEqual(before);
       }),
       { numRuns: 12, endOnFailure: true },
     );
   });
 
-  test("a plan that fails at any step leaves the state as it was, a link that was set up down again", () => {
+  test("a plan that fails at any step leaves the state as it was, a link that was set up down again", async () => {
     const before = state();
-    fc.assert(
-      fc.property(plan, fc.constantFrom(...impossible), fc.nat(), (steps, wrong, at) => {
+    await fc.assert(
+      fc.asyncProperty(plan, fc.constantFrom(...impossible), fc.nat(), async (steps, wrong, at) => {
         using places = Places.open(NETNS);
         const i = 1 + (at % steps.length);
         const all: Step[] = [
@@ -209,21 +210,21 @@ describe("on the real kernel", () => {
           wrong,
           ...steps.slice(i),
         ];
-        expect(() => applyPlan(all, places)).toThrow(Failure);
+        expect(await failureOf(applyPlan(all, places))).toBeInstanceOf(Failure);
         expect(state()).toEqual(before);
       }),
       { numRuns: 12, endOnFailure: true },
     );
   });
 
-  test("what explain prints builds the same state when it is run by a shell, and its reverse takes it away", () => {
+  test("what explain prints builds the same state when it is run by a shell, and its reverse takes it away", async () => {
     const before = state();
-    fc.assert(
-      fc.property(plan, (steps) => {
+    await fc.assert(
+      fc.asyncProperty(plan, async (steps) => {
         using places = Places.open(NETNS);
-        applyPlan(steps, places);
+        await applyPlan(steps, places);
         const built = state();
-        undoPlan(steps, places);
+        await undoPlan(steps, places);
         // where `ip` refuses what the plan tolerates (a route that is there), the shell goes on
         const script = explainPlan(steps, NETNS).join("\n");
         expect(script).not.toContain("undefined");
@@ -239,7 +240,7 @@ describe("on the real kernel", () => {
     );
   });
 
-  test("verify names each thing that was changed by hand", () => {
+  test("verify names each thing that was changed by hand", async () => {
     const steps: Step[] = [
       {
         type: "access-link",
@@ -293,17 +294,17 @@ describe("on the real kernel", () => {
     ];
     for (const [namespace, damage, sentence] of damages) {
       using places = Places.open(NETNS);
-      applyPlan(steps, places);
+      await applyPlan(steps, places);
       w.ip(namespace, damage);
-      const found = verifyPlan(steps, places);
+      const found = await verifyPlan(steps, places);
       if (sentence === "") expect(found).toEqual([]);
       else expect(found).toContain(sentence);
-      undoPlan(steps, places);
+      await undoPlan(steps, places);
       if (w.ip("c", "link show").includes("eth0@")) w.ip("c", "link del eth0"); // its MAC was changed: no longer Berth's to delete
     }
   });
 
-  test("undo never deletes what Berth did not make", () => {
+  test("undo never deletes what Berth did not make", async () => {
     using places = Places.open(NETNS);
     // alike but for the group: kind, name and MAC are the plan's
     w.ip("", `link add link eth1 name eth0 netns c address ${mac} type macvlan mode bridge`);
@@ -313,9 +314,9 @@ describe("on the real kernel", () => {
     w.ip("", "route add 192.168.122.177/32 dev berth-eth1 scope link");
     w.ip("", "neigh add 192.168.122.177 lladdr 02:00:00:00:00:01 dev berth-eth1 nud permanent");
     const before = state();
-    fc.assert(
-      fc.property(plan, (steps) => {
-        undoPlan(steps, places);
+    await fc.assert(
+      fc.asyncProperty(plan, async (steps) => {
+        await undoPlan(steps, places);
       }),
       { numRuns: 30, endOnFailure: true },
     );
@@ -324,11 +325,11 @@ describe("on the real kernel", () => {
     w.ip("", "link del berth-eth1");
   });
 
-  test("a second plan that needs the access link keeps it, the last takes it away", () => {
+  test("a second plan that needs the access link keeps it, the last takes it away", async () => {
     using places = Places.open(NETNS);
-    applyPlan(withAccessLink("192.168.122.1"), places);
-    applyPlan(withAccessLink("192.168.122.2"), places);
-    undoPlan(withAccessLink("192.168.122.1"), places);
+    await applyPlan(withAccessLink("192.168.122.1"), places);
+    await applyPlan(withAccessLink("192.168.122.2"), places);
+    await undoPlan(withAccessLink("192.168.122.1"), places);
     expect(w.ipJson("", "-6 address show dev berth-eth1")).toEqual([]); // quiet before it went up
     expect(w.link("", "berth-eth1")).toMatchObject({
       up: true,
@@ -336,12 +337,12 @@ describe("on the real kernel", () => {
       multicast: false,
       alias: "berth:access:eth1",
     });
-    undoPlan(withAccessLink("192.168.122.2"), places);
+    await undoPlan(withAccessLink("192.168.122.2"), places);
     expect(() => w.link("", "berth-eth1")).toThrow();
   });
 });
 
-test("the first failure is thrown; what the kernel said is in it", () => {
+test("the first failure is thrown; what the kernel said is in it", async () => {
   using places = Places.open(NETNS);
   const occupied: Step[] = [
     {
@@ -352,11 +353,15 @@ test("the first failure is thrown; what the kernel said is in it", () => {
       detail: { kind: "macvlan", mode: "bridge" },
     },
   ];
-  expect(() => applyPlan(occupied, places)).toThrow("create macvlan other on eth1: exists already (EEXIST)");
+  expect((await failureOf(applyPlan(occupied, places))).message).toContain(
+    "create macvlan other on eth1: exists already (EEXIST)",
+  );
   const foreign: Step[] = [
     { type: "route", where: "host", link: "eth0", route: { dst: cidr("192.168.122.200/32"), scope: 253 } },
   ];
-  expect(() => applyPlan(foreign, places)).toThrow('there is "192.168.122.200/32 dev macvtap1 metric 0 proto 4"');
+  expect((await failureOf(applyPlan(foreign, places))).message).toContain(
+    'there is "192.168.122.200/32 dev macvtap1 metric 0 proto 4"',
+  );
   const lacking: Step[] = [
     {
       type: "link",
@@ -367,8 +372,8 @@ test("the first failure is thrown; what the kernel said is in it", () => {
     },
   ];
   try {
-    applyPlan(lacking, places);
-    undoPlan(lacking, places); // a kernel that has it
+    await applyPlan(lacking, places);
+    await undoPlan(lacking, places); // a kernel that has it
   } catch (e) {
     expect(e).toMatchObject({
       reason: "unavailable",
