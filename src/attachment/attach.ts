@@ -58,11 +58,11 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         const plan = planFor(request, prepared, facts, allocation);
         const record = { ...intent, allocation, plan };
         writeRecord(record);
-        await applyPlan(plan, places, {
+        const said = await applyPlan(plan, places, {
           ownerOf: (ip) => ownerOf(ip, request.key),
           lockHost: () => lockShared(facts.parent.name, plan),
         });
-        remarks.push(...obstaclesOf(request, places, facts.parent, record));
+        remarks.push(...said, ...obstaclesOf(request, places, facts.parent, record));
         const link =
           places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
         return { record, allocation, detail: prepared.detail, link, remarks };

@@ -36,8 +36,9 @@ function withSocket<T>(namespace: Namespace | undefined, link: Link, timeoutMs: 
 }
 
 /**
- * Asks a link's LAN who has an IPv4 address, claiming none (an ARP probe, RFC 5227 section 2.1.1).
+ * Asks a link's LAN who has an IPv4 address, claiming none (an ARP probe, RFC 5227 section 2.1.1), or as its owner.
  * @param link the link to ask on, as its own namespace has it
+ * @param asker the link's own address in whose name it is asked (a plain ARP request, RFC 826); absent: nobody's
  * @returns the MAC of the machine that has it, or is about to take it; undefined where no other machine answered within `timeoutMs` (milliseconds). Throws `SysError`.
  */
 export function probeIpv4(
@@ -45,11 +46,12 @@ export function probeIpv4(
   link: Link,
   ip: string,
   timeoutMs: number,
+  asker = "0.0.0.0",
 ): string | undefined {
   const own = macToBytes(link.mac ?? "00:00:00:00:00:00");
   const target = ipToBytes(ip);
   return withSocket(namespace, link, timeoutMs, (fd) => {
-    send(fd, packet(REQUEST, own, new Uint8Array(4), target), linkAddress(link.index, ETH_P_ARP, broadcast));
+    send(fd, packet(REQUEST, own, ipToBytes(asker), target), linkAddress(link.index, ETH_P_ARP, broadcast));
     return receiveUntil(fd, performance.now() + timeoutMs, (answer) => {
       if (answer.length < 28 || header.some((byte, i) => answer[i] !== byte)) return undefined;
       // whether request or reply, the sender says that the address is its own; or it is probing for it too

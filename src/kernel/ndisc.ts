@@ -12,6 +12,7 @@ const ETH_P_IPV6 = 0x86dd;
 const IPPROTO_ICMPV6 = 58;
 const SOLICITATION = 135;
 const ADVERTISEMENT = 136;
+const OPTION_SOURCE_MAC = 1;
 const OPTION_TARGET_MAC = 2;
 const OVERRIDE = 0x20;
 const ALL_NODES = "ff02::1";
@@ -54,7 +55,8 @@ function withSocket<T>(namespace: Namespace | undefined, link: Link, timeoutMs: 
 
 /**
  * Asks a link's LAN who has an IPv6 address, claiming none: a solicitation from :: as duplicate address detection sends it
- * (RFC 4862, 5.4.2).
+ * (RFC 4862, 5.4.2), or as its owner.
+ * @param asker the link's own address in whose name it is asked (RFC 4861, 7.2.2); absent: nobody's
  * @returns the holder's MAC; undefined where no other machine answered within `timeoutMs` (milliseconds). Throws `SysError`.
  */
 export function probeIpv6(
@@ -62,15 +64,21 @@ export function probeIpv6(
   link: Link,
   ip: string,
   timeoutMs: number,
+  asker?: string,
 ): string | undefined {
   const target = ipToBytes(ip);
   const group = Uint8Array.of(...ipToBytes("ff02::1:ff00:0").slice(0, 13), ...target.slice(13));
-  const message = new Uint8Array(24);
+  const message = new Uint8Array(asker === undefined ? 24 : 32);
   message[0] = SOLICITATION;
   message.set(target, 8);
+  if (asker !== undefined) {
+    message[24] = OPTION_SOURCE_MAC; // an answer to :: goes to all nodes, one to an asker needs its MAC
+    message[25] = 1;
+    message.set(macToBytes(link.mac ?? "00:00:00:00:00:00"), 26);
+  }
   return withSocket(namespace, link, timeoutMs, (fd) => {
     const to = linkAddress(link.index, ETH_P_IPV6, multicastMac(group));
-    send(fd, packet(new Uint8Array(16), group, message), to);
+    send(fd, packet(ipToBytes(asker ?? "::"), group, message), to);
     return receiveUntil(fd, performance.now() + timeoutMs, (p) => {
       // a hop limit below 255 has crossed a router: forged (RFC 4861, 7.1.2)
       if (p[6] !== IPPROTO_ICMPV6 || p[7] !== 255 || p[40] !== ADVERTISEMENT || p.length < 64) return undefined;

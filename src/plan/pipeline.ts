@@ -1,4 +1,4 @@
-import { Errno, type SysError } from "../kernel/errno.ts";
+import { Errno, SysError } from "../kernel/errno.ts";
 import { findLink } from "../kernel/links.ts";
 import type { Netlink, Request } from "../kernel/netlink.ts";
 import { Failure } from "../report/failure.ts";
@@ -25,6 +25,15 @@ export function refused(error: SysError): Failure {
   return new Failure("kernel", error.message, { cause: error });
 }
 
+/** Does what asks the kernel by other means than netlink: a `SysError` becomes the plain judgement. */
+export function orRefused<T>(f: () => T): T {
+  try {
+    return f();
+  } catch (e) {
+    throw e instanceof SysError ? refused(e) : e;
+  }
+}
+
 /** A judge that tolerates some errors, as "it is gone already" when undoing. */
 export function tolerating(...errnos: readonly number[]): Judge {
   return (error) => (errnos.includes(error.errno) ? undefined : refused(error));
@@ -42,6 +51,8 @@ export class Pipeline {
   readonly #indexes: Record<Where, Map<string, number>> = { host: new Map(), container: new Map() };
   readonly #reached = new Set<number>();
   readonly #failed = new Map<number, Failure>();
+  /** What the caller ought to know though the plan succeeds. */
+  readonly remarks: string[] = [];
   #step = 0;
 
   constructor(places: Places, ownerOf: OwnerOf = () => undefined) {
@@ -68,6 +79,11 @@ export class Pipeline {
   /** Queues a request of the current step. Where the container's namespace is gone, nothing is sent. */
   send(where: Where, request: Request, judge: Judge = refused): void {
     this.#queues[where].push({ step: this.#step, request, judge });
+  }
+
+  /** Adds to {@link remarks}. */
+  remark(sentence: string): void {
+    this.remarks.push(sentence);
   }
 
   /** The current step failed by other means than a request. */

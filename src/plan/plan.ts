@@ -10,6 +10,7 @@ import { neighbour } from "./neighbour.ts";
 import { type OwnerOf, Pipeline } from "./pipeline.ts";
 import type { Places } from "./places.ts";
 import { probe } from "./probe.ts";
+import { reach } from "./reach.ts";
 import { route } from "./route.ts";
 import { rule } from "./rule.ts";
 import { settle } from "./settle.ts";
@@ -32,6 +33,7 @@ const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>
   settle,
   probe,
   announce,
+  reach,
   route,
   rule,
   "table-rule": tableRule,
@@ -58,8 +60,9 @@ export interface PlanOptions {
 /**
  * Applies a plan. Where a step fails, the steps before it (and those after it that the kernel had already been sent) are
  * undone in reverse, and the step's failure is thrown; failures of the undoing follow in its message.
+ * @returns what the caller ought to know though it succeeded, a sentence each
  */
-export async function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<void> {
+export async function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<readonly string[]> {
   const pipeline = new Pipeline(places, options.ownerOf);
   try {
     using section = new HostSection(options.lockHost);
@@ -70,6 +73,7 @@ export async function applyPlan(plan: Plan, places: Places, options: PlanOptions
       if (done instanceof Promise) await done;
     }
     pipeline.flushOrThrow();
+    return pipeline.remarks;
   } catch (thrown) {
     const first = asFailure(thrown, "apply the plan");
     const undone = await undoSteps(

@@ -1,10 +1,9 @@
 import { ipFamily } from "../address/ip.ts";
 import { probeIpv4 } from "../kernel/arp.ts";
-import { SysError } from "../kernel/errno.ts";
 import { findLink } from "../kernel/links.ts";
 import { probeIpv6 } from "../kernel/ndisc.ts";
 import { AddressConflict } from "./conflict.ts";
-import { refused } from "./pipeline.ts";
+import { orRefused } from "./pipeline.ts";
 import { quote } from "./shell.ts";
 import type { ProbeStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
@@ -46,11 +45,3 @@ export const probe: StepType<ProbeStep> = {
     return [];
   },
 };
-
-function orRefused<T>(f: () => T): T {
-  try {
-    return f();
-  } catch (e) {
-    throw e instanceof SysError ? refused(e) : e;
-  }
-}

@@ -89,6 +89,17 @@ export interface AnnounceStep {
   readonly addresses: readonly string[];
 }
 
+/** Waits until the gateways of a link's addresses answer them: what a cloud was told to let pass, it lets pass later. */
+export interface ReachStep {
+  readonly type: "reach";
+  readonly where: "container";
+  readonly link: string;
+  readonly gateways: readonly { readonly from: string; readonly gateway: string }[];
+  readonly timeoutMs: number;
+  /** Whether the plan fails where one does not answer in time; else that is remarked. */
+  readonly required: boolean;
+}
+
 /** Adds a route through a link. */
 export interface RouteStep {
   readonly type: "route";
@@ -146,6 +157,7 @@ export type Step =
   | SettleStep
   | ProbeStep
   | AnnounceStep
+  | ReachStep
   | RouteStep
   | RuleStep
   | TableRuleStep

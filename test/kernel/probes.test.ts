@@ -63,6 +63,17 @@ describe("who has an address", () => {
     expect(probeIpv6(w.at("a"), link, "fd00:9::88", 150)).toBeUndefined();
   });
 
+  test("asked in one's own name, the holder answers that address", () => {
+    const link = w.link("a", "eth0");
+    const holder = w.link("b", "eth0").mac ?? "";
+    expect(probeIpv4(w.at("a"), link, "10.9.0.2", 1000, "10.9.0.1")).toBe(holder);
+    expect(probeIpv6(w.at("a"), link, "fd00:9::2", 1000, "fd00:9::1")).toBe(holder);
+    // it learns the asker by it, which it does not by a probe
+    for (const ip of ["10.9.0.1", "fd00:9::1"]) expect(w.ip("b", `neigh show ${ip}`)).toContain(link.mac ?? "?");
+    expect(probeIpv4(w.at("a"), link, "10.9.0.88", 150, "10.9.0.1")).toBeUndefined();
+    expect(probeIpv6(w.at("a"), link, "fd00:9::88", 150, "fd00:9::1")).toBeUndefined();
+  });
+
   test("an announcement changes what a neighbour remembers", async () => {
     const seen = (ip: string): string => w.ip("a", `neigh show ${ip}`);
     const link = w.link("b", "eth0");
