@@ -2,11 +2,35 @@
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { providerFor } from "../ipam/provider-for.ts";
 import type { Allocation, IpamProvider } from "../ipam/provider.ts";
+import type { Cloud } from "../plan/cloud.ts";
 import type { NetworkConfig } from "./config.ts";
+import type { AttachmentRecord } from "./record.ts";
 
-/** The IPAM provider of a configuration. */
-export function ipamOf(config: NetworkConfig, delegate: DelegateCall): IpamProvider {
-  return providerFor(config.ipam, { ipRanges: config.runtimeConfig?.ipRanges ?? [], delegate });
+/** Who gives an attachment its addresses, and the cloud that these belong to. */
+export interface Providers {
+  readonly ipam: IpamProvider;
+  readonly cloud?: Cloud;
+}
+
+/** The providers of a configuration. Throws `Failure` (`config`). */
+export async function providersOf(config: NetworkConfig, delegate: DelegateCall): Promise<Providers> {
+  return { ipam: providerFor(config.ipam, { ipRanges: config.runtimeConfig?.ipRanges ?? [], delegate }) };
+}
+
+/** The call of a delegated IPAM as a record remembers it. */
+export function delegateOf(record: AttachmentRecord, config: NetworkConfig): DelegateCall {
+  return {
+    stdin: record.config,
+    cniVersion: config.cniVersion,
+    env: {
+      CNI_COMMAND: "DEL",
+      CNI_CONTAINERID: record.key.containerId,
+      CNI_NETNS: record.netns,
+      CNI_IFNAME: record.key.ifName,
+      CNI_PATH: record.cniPath,
+      PATH: process.env["PATH"],
+    },
+  };
 }
 
 /** The addresses of an allocation, without their prefix lengths. */

@@ -7,12 +7,12 @@ import { AddressConflict } from "../plan/conflict.ts";
 import { applyPlan, type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { asFailure, Failure } from "../report/failure.ts";
-import { addressesOf, ipamOf } from "./allocation.ts";
+import { addressesOf, providersOf } from "./allocation.ts";
 import { quarantineOf } from "./conflict-detection.ts";
 import { describeKey, type Key } from "./key.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { deadParent, familyGaps, strayRoutes } from "./obstacles.ts";
-import { type AttachRequest, gather, planFor, prepare } from "./prepare.ts";
+import { type AttachRequest, gather, planFor, prepare, seatOf } from "./prepare.ts";
 import {
   type AttachmentRecord,
   lockAttachment,
@@ -22,6 +22,7 @@ import {
   removeRecord,
   writeRecord,
 } from "./record.ts";
+import { subInterfaceOf } from "./sub-interface.ts";
 
 /** So many addresses that others have are met in one call at most; the next call goes on where this one ended. */
 const MAX_CONFLICTS = 8;
@@ -42,10 +43,10 @@ export interface Attached {
  * `Failure`.
  */
 export async function attach(request: AttachRequest): Promise<Attached> {
-  const prepared = prepare(request);
+  const { ipam, cloud } = await providersOf(request.config, request.delegate);
+  const prepared = prepare(request, cloud);
   using places = prepared.places;
   using _lock = lockAttachment(request.key);
-  const ipam = ipamOf(request.config, request.delegate);
   await replaceRemains(request.key, places, ipam);
   const facts = gather(request, prepared);
   const intent = intentOf(request, places, facts.parent);
@@ -53,7 +54,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   const remarks: string[] = [];
   try {
     for (;;) {
-      const allocation = await ipam.allocate(request.key, request.ips);
+      const allocation = await ipam.allocate(request.key, request.ips, seatOf(request, prepared, facts));
       try {
         const plan = planFor(request, prepared, facts, allocation);
         const record = { ...intent, allocation, plan };
@@ -65,7 +66,13 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         remarks.push(...said, ...obstaclesOf(request, places, facts.parent, record));
         const link =
           places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
-        return { record, allocation, detail: prepared.detail, link, remarks };
+        return {
+          record,
+          allocation,
+          detail: subInterfaceOf(request.config, request.kind, allocation.port),
+          link,
+          remarks,
+        };
       } catch (thrown) {
         const another = await setAside(thrown, request, ipam, remarks.length);
         const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
@@ -141,10 +148,11 @@ async function givenBack(failure: Failure, key: Key, ipam: IpamProvider, allocat
  * The plan that {@link attach} would apply, and nothing else: no address is reserved, no record written. Throws `Failure`.
  */
 export async function previewAttach(request: AttachRequest): Promise<{ plan: Plan; allocation: Allocation }> {
-  const prepared = prepare(request);
+  const { ipam, cloud } = await providersOf(request.config, request.delegate);
+  const prepared = prepare(request, cloud);
   using _places = prepared.places;
   const facts = gather(request, prepared);
-  const allocation = await ipamOf(request.config, request.delegate).preview(request.key, request.ips);
+  const allocation = await ipam.preview(request.key, request.ips, seatOf(request, prepared, facts));
   return { plan: planFor(request, prepared, facts, allocation), allocation };
 }
 
@@ -158,7 +166,7 @@ async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Pro
       advice: "Detach it first (CNI DEL, or berth detach), or use another interface name.",
     });
   }
-  using old = Places.find(former.netns);
+  using old = Places.find(former.netns, places.cloud);
   const [failure] = await undoPlan(former.plan, old);
   if (failure !== undefined) throw failure;
   await ipam.release(key, addressesOf(former.allocation));

@@ -4,7 +4,7 @@ import { verifyPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { Failure } from "../report/failure.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
-import { addressesOf, ipamOf } from "./allocation.ts";
+import { addressesOf, providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
@@ -34,7 +34,8 @@ export async function check(request: CheckRequest): Promise<readonly string[]> {
       advice: '"berth ls" lists the attachments.',
     });
   }
-  using places = Places.open(request.netns);
+  const { ipam, cloud } = await providersOf(request.config, request.delegate);
+  using places = Places.open(request.netns, cloud);
   const found = await verifyPlan(record.plan, places);
   const attached = {
     ...record,
@@ -53,7 +54,7 @@ export async function check(request: CheckRequest): Promise<readonly string[]> {
       advice: "Detach it and attach it again.",
     });
   }
-  await ipamOf(request.config, request.delegate).check(request.key, addressesOf(record.allocation));
+  await ipam.check(request.key, addressesOf(record.allocation));
   const parent = request.config.linkInContainer ? undefined : findLink(places.host.netlink, record.parent);
   return [...(parent === undefined ? [] : deadParent(parent)), ...familyGaps(attached), ...strictFirewalls(attached)];
 }

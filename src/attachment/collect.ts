@@ -1,7 +1,7 @@
 // Garbage collection: attachments that nobody needs any more.
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { asFailure, Failure } from "../report/failure.ts";
-import { ipamOf } from "./allocation.ts";
+import { delegateOf, providersOf } from "./allocation.ts";
 import { type NetworkConfig, readConfig } from "./config.ts";
 import { detach } from "./detach.ts";
 import { describeKey, type Key } from "./key.ts";
@@ -12,22 +12,6 @@ export interface Collected {
   readonly attachments: readonly Key[];
   /** Addresses whose reservation was released, beside those of the attachments. */
   readonly addresses: readonly string[];
-}
-
-/** The delegated IPAM's call as a record remembers it. */
-function delegateOf(record: AttachmentRecord, config: NetworkConfig): DelegateCall {
-  return {
-    stdin: record.config,
-    cniVersion: config.cniVersion,
-    env: {
-      CNI_COMMAND: "DEL",
-      CNI_CONTAINERID: record.key.containerId,
-      CNI_NETNS: record.netns,
-      CNI_IFNAME: record.key.ifName,
-      CNI_PATH: record.cniPath,
-      PATH: process.env["PATH"],
-    },
-  };
 }
 
 /** Detaches by the record alone. Throws `Failure`. */
@@ -79,7 +63,8 @@ export async function collect(
   const attachments = await detachAll(stale, failures);
   let addresses: readonly string[] = [];
   try {
-    addresses = await ipamOf(config, delegate).collect(config.name, valid);
+    const { ipam } = await providersOf(config, delegate);
+    addresses = await ipam.collect(config.name, valid);
   } catch (e) {
     failures.push(asFailure(e, "collect addresses"));
   }

@@ -7,11 +7,12 @@ import type { Netlink } from "../kernel/netlink.ts";
 import { listRules } from "../kernel/rules.ts";
 import { LINK_GROUP_BERTH, RTPROT_BERTH } from "../kernel/protocol.ts";
 import { listRoutes, SCOPE_LINK } from "../kernel/routes.ts";
+import type { Cloud } from "../plan/cloud.ts";
 import { type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Step } from "../plan/step.ts";
 import { asFailure, Failure } from "../report/failure.ts";
-import { addressesOf, ipamOf } from "./allocation.ts";
+import { addressesOf, providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
 import { ownTableRule } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
@@ -37,9 +38,9 @@ export async function detach(request: DetachRequest): Promise<void> {
   using _lock = lockAttachment(request.key);
   const record = readRecord(request.key);
   const netns = request.netns === undefined || request.netns === "" ? record?.netns : request.netns;
-  using places = placesOf(record, netns);
+  const { ipam, cloud } = await providersOf(request.config, request.delegate);
+  using places = placesOf(record, netns, cloud);
   const failures: Failure[] = [];
-  const ipam = ipamOf(request.config, request.delegate);
   const release = async (ips: readonly string[]): Promise<readonly string[]> => {
     try {
       return await ipam.release(request.key, ips);
@@ -93,13 +94,13 @@ export function recognise({ key, knownIps, config }: DetachRequest, places: Plac
 }
 
 /** The two namespaces; a namespace that is another one than was attached counts as gone. */
-function placesOf(record: AttachmentRecord | undefined, netns: string | undefined): Places {
-  const places = Places.find(netns);
+function placesOf(record: AttachmentRecord | undefined, netns: string | undefined, cloud: Cloud | undefined): Places {
+  const places = Places.find(netns, cloud);
   if (record === undefined || places.container === undefined || places.container.inode === record.netnsInode) {
     return places;
   }
   places[Symbol.dispose]();
-  return Places.find(undefined);
+  return Places.find(undefined, cloud);
 }
 
 /** The locks for a recognised plan: of the parent whose access link it may remove, where it may, and of a shared rule. */

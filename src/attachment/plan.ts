@@ -71,7 +71,12 @@ export function planAttachment(input: PlanInput): Plan {
   checkOwn(input, addresses);
   checkHostAccess(input);
   const has6 = addresses.some((a) => ipFamily(a.ip) === 6);
-  const steps: Step[] = [];
+  // first, as a cloud takes its time to let them pass
+  const steps: Step[] = (allocation.port?.pairs ?? []).map((pair) => ({
+    type: "address-pair",
+    where: "cloud",
+    ...pair,
+  }));
   const mac = input.mac ?? parent.mac;
   const hostPart: Step[] = [];
   if (host !== undefined) {
@@ -119,6 +124,7 @@ export function planAttachment(input: PlanInput): Plan {
   }
   if (place !== undefined) steps.push(...sourceRoutingSteps(link, place, addresses, routes));
   if (host !== undefined) steps.push(...containerNeighbours(host, link, addresses));
+  steps.push(...reachSteps(input));
   return steps;
 }
 
@@ -133,6 +139,16 @@ function probeStep(
       ? { where: parentWhere, link: parent.name }
       : ({ where: "container", link: key.ifName } as const);
   return { type: "probe", ...on, addresses: addresses.map((a) => a.ip), probes, waitMs };
+}
+
+/** Where a cloud has to let frames pass: until it does. Links without ARP (ipvlan in layer 3) cannot ask. */
+function reachSteps({ allocation: { ips, port }, detail, key }: PlanInput): Step[] {
+  if (port?.reach === undefined || (detail.kind === "ipvlan" && detail.mode !== "l2")) return [];
+  const gateways = ips.flatMap(({ address, gateway }) =>
+    gateway === undefined ? [] : [{ from: address.replace(/\/.*/u, ""), gateway }],
+  );
+  if (gateways.length === 0) return [];
+  return [{ type: "reach", where: "container", link: key.ifName, gateways, ...port.reach }];
 }
 
 /** A route's metric in the main table, where several attachments may have one to the same destination. */

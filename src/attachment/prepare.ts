@@ -1,10 +1,11 @@
 // What is known before an attachment is planned: from the request, the host and the container's namespace.
 import { parseMac, randomMac } from "../address/mac.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
-import type { Allocation } from "../ipam/provider.ts";
+import type { Allocation, CloudPort, Seat } from "../ipam/provider.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Link } from "../kernel/links.ts";
 import { readSysctl } from "../kernel/sysctls.ts";
+import type { Cloud } from "../plan/cloud.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Where } from "../plan/step.ts";
@@ -38,15 +39,19 @@ export interface Prepared {
   readonly places: Places;
   readonly detail: SubInterface;
   readonly parentWhere: Where;
+  /** The MAC that was asked for. */
+  readonly asked: string | undefined;
+  /** The MAC that it shall have, unless a cloud's port says another; undefined where the kind takes the parent's. */
   readonly mac: string | undefined;
 }
 
 /** All that can be refused before the kernel is asked. Throws `Failure`. The caller disposes of the places. */
-export function prepare(request: AttachRequest): Prepared {
+export function prepare(request: AttachRequest, cloud: Cloud | undefined): Prepared {
   const { config, kind } = request;
   checkKey(request.key);
   const detail = subInterfaceOf(config, kind);
-  const asked = request.mac ?? config.mac;
+  const given = request.mac ?? config.mac;
+  const asked = given === undefined ? undefined : (parseMac(given) ?? given);
   if (asked !== undefined && !choosesMac(detail)) {
     const why = kind === "ipvlan" ? "an ipvlan has its parent's MAC" : "a passthru link has its parent's MAC";
     throw new Failure("config", `give ${request.key.ifName} the MAC ${asked}: ${why}`, { advice: "Ask for no MAC." });
@@ -62,10 +67,11 @@ export function prepare(request: AttachRequest): Prepared {
   }
   const own = kind === "vlan" || !choosesMac(detail) ? undefined : randomMac();
   return {
-    places: Places.open(request.netns),
+    places: Places.open(request.netns, cloud),
     detail,
     parentWhere: config.linkInContainer ? "container" : "host",
-    mac: asked === undefined ? own : (parseMac(asked) ?? asked),
+    asked,
+    mac: asked ?? own,
   };
 }
 
@@ -92,14 +98,16 @@ export function gather(request: AttachRequest, { places, detail, parentWhere }: 
 /** The plan for what IPAM answered. Throws `Failure`. */
 export function planFor(
   request: AttachRequest,
-  { places, detail, parentWhere, mac }: Prepared,
+  { places, parentWhere, mac: chosen }: Prepared,
   { parent, host, detection, hostIps: own }: Facts,
   allocation: Allocation,
 ): Plan {
-  const { mtu } = request.config;
+  const { port } = allocation;
+  const mtu = mtuOf(request.config, parent, port);
+  const mac = port === undefined ? chosen : port.mac;
   return planAttachment({
     key: request.key,
-    detail,
+    detail: subInterfaceOf(request.config, request.kind, port),
     parent,
     parentWhere,
     allocation,
@@ -107,10 +115,21 @@ export function planFor(
     ...(detection === undefined ? {} : { conflictDetection: detection }),
     ...routingOf(request.config, host !== undefined),
     missingSysctls: missingSysctls(places, request.key.ifName),
-    ...(mtu === undefined || mtu === 0 ? {} : { mtu }),
+    ...(mtu === undefined ? {} : { mtu }),
     ...(mac === undefined ? {} : { mac }),
     ...(host === undefined ? {} : { host }),
   });
+}
+
+/** The MTU that is asked for: the configuration's, or a cloud's network's as far as the parent carries it. Absent: the parent's. */
+function mtuOf({ mtu = 0 }: NetworkConfig, parent: Link, port: CloudPort | undefined): number | undefined {
+  if (mtu !== 0) return mtu;
+  return port === undefined || port.mtu >= parent.mtu ? undefined : port.mtu;
+}
+
+/** How the attachment will sit on its parent. */
+export function seatOf({ kind }: AttachRequest, { asked }: Prepared, { parent }: Facts): Seat {
+  return { kind, parentMac: parent.mac, mac: asked };
 }
 
 /** The keys that this kernel does not have for any link: those of a family that it was built or booted without. */

@@ -1,10 +1,12 @@
 // Repairing: an attachment's plan is made anew from what the host is now, and what no longer holds is made to hold, with
 // the same MAC and addresses.
 import { findLink, findLinkByIndex, type Link } from "../kernel/links.ts";
+import type { Cloud } from "../plan/cloud.ts";
 import { mendPlan, type Plan, undoPlan, verifyPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Step } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
+import { delegateOf, providersOf } from "./allocation.ts";
 import { conflictDetectionOf, hostIps } from "./conflict-detection.ts";
 import { type NetworkConfig, readConfig } from "./config.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
@@ -14,6 +16,9 @@ import { notifySysctls, planAttachment } from "./plan.ts";
 import { type AttachmentRecord, lockAttachment, lockShared, ownerOf, readRecord, writeRecord } from "./record.ts";
 import { routingOf } from "./source-routing.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
+
+/** Whether a cloud is asked too, which takes its time. */
+type Scope = "everything" | "host";
 
 /** What a repair found, or would do. */
 export interface Repair {
@@ -29,11 +34,11 @@ export interface Repair {
  * Mends an attachment. Throws `Failure`: `namespace` where its namespace is gone, `config` where its parent is, `differs`
  * where something still does not hold afterwards.
  */
-export async function repair(record: AttachmentRecord): Promise<Repair> {
+export async function repair(record: AttachmentRecord, scope: Scope = "everything"): Promise<Repair> {
   using _lock = lockAttachment(record.key);
   const current = readRecord(record.key);
   if (current === undefined) throw new Failure("missing", `repair ${describeKey(record.key)}: it is detached`);
-  using places = openOwn(current);
+  using places = openOwn(current, await cloudFor(current, scope));
   const { plan, obsolete, parent } = replan(current, places);
   const lockHost = (): Disposable => lockShared(parent.name, [...obsolete, ...plan]);
   const changed = JSON.stringify(plan) !== JSON.stringify(current.plan);
@@ -52,7 +57,7 @@ export async function repair(record: AttachmentRecord): Promise<Repair> {
 
 /** What {@link repair} would do, and nothing else. Throws `Failure` as it does. */
 export async function previewRepair(record: AttachmentRecord): Promise<Repair> {
-  using places = openOwn(record);
+  using places = openOwn(record, await cloudFor(record, "everything"));
   const { plan, obsolete } = replan(record, places);
   const found: string[] = [];
   const lacking: Step[] = [];
@@ -64,8 +69,14 @@ export async function previewRepair(record: AttachmentRecord): Promise<Repair> {
   return { found, plan: lacking, obsolete };
 }
 
-function openOwn(record: AttachmentRecord): Places {
-  const places = Places.open(record.netns);
+async function cloudFor(record: AttachmentRecord, scope: Scope): Promise<Cloud | undefined> {
+  if (scope === "host") return undefined;
+  const config = readConfig(JSON.parse(record.config));
+  return (await providersOf(config, delegateOf(record, config))).cloud;
+}
+
+function openOwn(record: AttachmentRecord, cloud: Cloud | undefined): Places {
+  const places = Places.open(record.netns, cloud);
   if (places.container?.inode === record.netnsInode) return places;
   places[Symbol.dispose]();
   throw new Failure("namespace", `repair ${describeKey(record.key)}: ${record.netns} is another namespace now`, {
@@ -82,7 +93,7 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
     });
   }
   const config = readConfig(JSON.parse(record.config));
-  const detail = subInterfaceOf(config, record.kind);
+  const detail = subInterfaceOf(config, record.kind, allocation.port);
   const parent = presentParent(record, config, places);
   const host = gatherHost(places.host.netlink, hostAccessOf(config), detail, parent);
   const detection = conflictDetectionOf(config, detail);
@@ -97,7 +108,7 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
     allocation,
     hostIps: hostIps(places, host, detection),
     // the parent's may have been lowered, or raised again
-    mtu: config.mtu === undefined || config.mtu === 0 ? parent.mtu : Math.min(config.mtu, parent.mtu),
+    mtu: Math.min(config.mtu || allocation.port?.mtu || parent.mtu, parent.mtu),
     ...routingOf(config, host !== undefined),
     missingSysctls: notifySysctls(record.key.ifName)
       .map(({ key }) => key)

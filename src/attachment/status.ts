@@ -4,7 +4,7 @@ import { strictChains } from "../kernel/firewall.ts";
 import { supportsKind } from "../kernel/links.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { Failure, type FailureOptions } from "../report/failure.ts";
-import { ipamOf } from "./allocation.ts";
+import { providersOf } from "./allocation.ts";
 import type { Kind, NetworkConfig } from "./config.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { deadParent, describeChain } from "./obstacles.ts";
@@ -32,7 +32,8 @@ export async function status(config: NetworkConfig, kind: Kind, delegate: Delega
     const host = orLimited(config, () => gatherHost(nl, hostAccessOf(config), detail, parent));
     if (host !== undefined) remarks.push(...strictChains().map((c) => describeChain(c, "the host's", host.link)));
   }
-  await ipamOf(config, delegate).status(config.name);
+  const { ipam } = await providersOf(config, delegate);
+  await ipam.status(config.name);
   return remarks;
 }
 

@@ -1,5 +1,6 @@
 // From a network's configuration to the sub-interface it asks for; what cannot go together is refused here.
 import { parseMac } from "../address/mac.ts";
+import type { CloudPort } from "../ipam/provider.ts";
 import type { IpvlanMode, MacvlanMode, SubInterface } from "../kernel/link-kinds.ts";
 import { Failure } from "../report/failure.ts";
 import { type Kind, kinds, modes, type NetworkConfig } from "./config.ts";
@@ -32,8 +33,11 @@ export function kindOf(config: NetworkConfig, calledAs: string): Kind {
   return named;
 }
 
-/** The sub-interface that a configuration asks for. Throws `Failure` (`config`) naming the keys that do not fit. */
-export function subInterfaceOf(config: NetworkConfig, kind: Kind): SubInterface {
+/**
+ * The sub-interface that a configuration asks for. Throws `Failure` (`config`) naming the keys that do not fit.
+ * @param port the cloud's, where addresses are one's: it says by which VLAN it is reached; before it is known any stands for it
+ */
+export function subInterfaceOf(config: NetworkConfig, kind: Kind, port?: CloudPort): SubInterface {
   const only = (key: keyof NetworkConfig, ...owners: Kind[]): void => {
     if (config[key] !== undefined && !owners.includes(kind)) {
       refuse(`use ${key} with kind ${kind}: it belongs to ${owners.join(" and ")}`, `Remove "${key}".`);
@@ -77,14 +81,16 @@ export function subInterfaceOf(config: NetworkConfig, kind: Kind): SubInterface 
         mode: (config.mode ?? "l2") as IpvlanMode,
         ...(config.isolation === undefined ? {} : { isolation: config.isolation }),
       };
-    case "vlan":
-      if (config.vlanId === undefined)
-        refuse("make a vlan: vlanId is missing", 'Set "vlanId" to the VLAN\'s number, 0 to 4094.');
+    case "vlan": {
+      const id = port?.vlanId ?? config.vlanId ?? (config.ipam?.type === "neutron" ? 0 : undefined);
+      if (id === undefined)
+        return refuse("make a vlan: vlanId is missing", 'Set "vlanId" to the VLAN\'s number, 0 to 4094.');
       return {
         kind,
-        id: config.vlanId,
+        id,
         ...(config.vlanProtocol === undefined ? {} : { protocol: config.vlanProtocol }),
       };
+    }
   }
 }
 

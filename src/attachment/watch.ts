@@ -110,7 +110,7 @@ class Watched {
   async mend(record: AttachmentRecord): Promise<void> {
     const said = this.#saidOf(record);
     try {
-      const { found } = await repair(record);
+      const { found } = await repair(record, "host");
       for (const sentence of found) this.#report.mended(record.key, sentence);
       said.failure = undefined;
       const obstacles = obstaclesOf(record);

@@ -1,3 +1,6 @@
+import type { SubInterface } from "../kernel/link-kinds.ts";
+import type { AddressPair } from "../plan/cloud.ts";
+
 /** A route as IPAM or a configuration states it (CNI spec 1.1.0, section 5 "Result Types", key `routes`). */
 export interface RouteSpec {
   /** Destination as a CIDR. */
@@ -30,11 +33,36 @@ export interface Lease {
   readonly gateway?: string;
 }
 
+/** A port of a cloud's network: what the addresses belong to there. */
+export interface CloudPort {
+  readonly id: string;
+  /** The MAC that the attachment must have; absent where its kind takes the parent's. */
+  readonly mac?: string;
+  /** Of the network, bytes. */
+  readonly mtu: number;
+  /** The VLAN by which it is reached on the parent. */
+  readonly vlanId?: number;
+  /** What the parent's own port has to let pass for it. */
+  readonly pairs: readonly AddressPair[];
+  /** How long the cloud may take to let it pass; absent: that is not waited for. */
+  readonly reach?: { readonly timeoutMs: number; readonly required: boolean };
+}
+
 /** What IPAM answered. */
 export interface Allocation {
   readonly ips: readonly Lease[];
   readonly routes: readonly RouteSpec[];
   readonly dns: Dns;
+  /** Where the addresses are a cloud's. */
+  readonly port?: CloudPort;
+}
+
+/** How an attachment will sit on its parent: a cloud's port depends on it. */
+export interface Seat {
+  readonly kind: SubInterface["kind"];
+  readonly parentMac: string | undefined;
+  /** The MAC that was asked for. */
+  readonly mac: string | undefined;
 }
 
 /** Whose addresses: the key of an attachment. */
@@ -58,9 +86,9 @@ export interface IpamProvider {
    * @param ips addresses asked for, with or without a prefix length; each must be granted or the call fails. host-local
    *   ignores the prefix length: its ranges say which it is
    */
-  allocate(holder: Holder, ips: readonly string[]): Promise<Allocation>;
+  allocate(holder: Holder, ips: readonly string[], seat: Seat): Promise<Allocation>;
   /** What {@link allocate} would answer now, without reserving anything. */
-  preview(holder: Holder, ips: readonly string[]): Promise<Allocation>;
+  preview(holder: Holder, ips: readonly string[], seat: Seat): Promise<Allocation>;
   /**
    * Releases whatever the holder has; nothing reserved is success.
    * @param ips the holder's addresses where the caller knows them all: what else is reserved need not be looked through

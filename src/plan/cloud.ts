@@ -1,5 +1,5 @@
 /** A MAC and an address that a port lets pass beside its own (Neutron's `allowed_address_pairs`). */
-interface AddressPair {
+export interface AddressPair {
   /** Id of the port that gets it. */
   readonly port: string;
   /** Without prefix length. */

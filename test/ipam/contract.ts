@@ -3,7 +3,7 @@ import { failureOf } from "../failing.ts";
 import { beforeEach, describe, expect, test } from "bun:test";
 import { parseCidr } from "../../src/address/cidr.ts";
 import { parseIp } from "../../src/address/ip.ts";
-import type { Allocation, Holder, IpamProvider } from "../../src/ipam/provider.ts";
+import type { Allocation, Holder, IpamProvider, Seat } from "../../src/ipam/provider.ts";
 
 /** A provider under test, fresh for each test. */
 export interface Subject {
@@ -29,6 +29,9 @@ export function holder(containerId: string, ifName = "eth0"): Holder {
   return { network, containerId, ifName };
 }
 
+/** These providers do not ask where an attachment sits. */
+export const seat: Seat = { kind: "macvlan", parentMac: undefined, mac: undefined };
+
 /** The addresses of an allocation, without prefix length. */
 export function ipsOf(allocation: Allocation): string[] {
   return allocation.ips.map((lease) => lease.address.replace(/\/.*/u, ""));
@@ -43,7 +46,7 @@ export function ipamContract(name: string, make: () => Subject): void {
     });
 
     test("an allocation holds canonical addresses with their prefix length, and gateways without", async () => {
-      const { ips, routes } = await subject.provider.allocate(holder("a"), []);
+      const { ips, routes } = await subject.provider.allocate(holder("a"), [], seat);
       expect(ips.length > 0).toBe(subject.addresses);
       for (const lease of ips) {
         const cidr = parseCidr(lease.address);
@@ -57,15 +60,15 @@ export function ipamContract(name: string, make: () => Subject): void {
       const { provider, wanted } = subject;
       if (wanted === undefined) return;
       const ip = wanted.replace(/\/.*/u, "");
-      expect(ipsOf(await provider.allocate(holder("a"), [wanted]))).toContain(ip);
+      expect(ipsOf(await provider.allocate(holder("a"), [wanted], seat))).toContain(ip);
       await provider.release(holder("a"));
-      expect(ipsOf(await provider.allocate(holder("a"), [ip]))).toContain(ip);
+      expect(ipsOf(await provider.allocate(holder("a"), [ip], seat))).toContain(ip);
     });
 
     test("what cannot be granted fails, and leaves nothing reserved", async () => {
       const { provider, impossible, reserved } = subject;
       if (impossible === undefined) return;
-      const failure = await failureOf(provider.allocate(holder("a"), [impossible]));
+      const failure = await failureOf(provider.allocate(holder("a"), [impossible], seat));
       expect(["address", "request"]).toContain(failure.reason);
       expect(failure.message).toContain(impossible);
       expect(reserved()).toBe(0);
@@ -73,7 +76,7 @@ export function ipamContract(name: string, make: () => Subject): void {
 
     test("two holders never have the same address", async () => {
       if (!subject.reserves) return;
-      const all = await Promise.all(["a", "b", "c", "d"].map((id) => subject.provider.allocate(holder(id), [])));
+      const all = await Promise.all(["a", "b", "c", "d"].map((id) => subject.provider.allocate(holder(id), [], seat)));
       const ips = all.flatMap(ipsOf);
       expect(new Set(ips).size).toBe(ips.length);
       expect(subject.reserved()).toBe(ips.length);
@@ -82,8 +85,8 @@ export function ipamContract(name: string, make: () => Subject): void {
     test("a taken address is refused with its holder's name, and stays its holder's", async () => {
       const { provider, wanted, reserves } = subject;
       if (!reserves || wanted === undefined) return;
-      const given = ipsOf(await provider.allocate(holder("first"), [wanted]));
-      const failure = await failureOf(provider.allocate(holder("second"), [wanted]));
+      const given = ipsOf(await provider.allocate(holder("first"), [wanted], seat));
+      const failure = await failureOf(provider.allocate(holder("second"), [wanted], seat));
       expect(failure.reason).toBe("address");
       expect(failure.message).toContain(wanted.replace(/\/.*/u, ""));
       expect(failure.message).toContain("first");
@@ -95,12 +98,12 @@ export function ipamContract(name: string, make: () => Subject): void {
     test("a preview is what is allocated next, and reserves nothing", async () => {
       const { provider, previews } = subject;
       if (previews) {
-        const preview = await provider.preview(holder("a"), []);
+        const preview = await provider.preview(holder("a"), [], seat);
         expect(subject.reserved()).toBe(0);
-        expect(await provider.preview(holder("a"), [])).toEqual(preview);
-        expect(await provider.allocate(holder("a"), [])).toEqual(preview);
+        expect(await provider.preview(holder("a"), [], seat)).toEqual(preview);
+        expect(await provider.allocate(holder("a"), [], seat)).toEqual(preview);
       } else {
-        expect((await failureOf(provider.preview(holder("a"), []))).advice).toBeString();
+        expect((await failureOf(provider.preview(holder("a"), [], seat))).advice).toBeString();
         expect(subject.reserved()).toBe(0);
       }
     });
@@ -108,7 +111,7 @@ export function ipamContract(name: string, make: () => Subject): void {
     test("releasing needs nothing to be reserved, and may be repeated", async () => {
       const { provider, reserved } = subject;
       await provider.release(holder("nobody"));
-      const ips = ipsOf(await provider.allocate(holder("a"), []));
+      const ips = ipsOf(await provider.allocate(holder("a"), [], seat));
       await provider.release(holder("a"));
       expect(reserved()).toBe(0);
       await provider.release(holder("a"));
@@ -117,7 +120,7 @@ export function ipamContract(name: string, make: () => Subject): void {
 
     test("releasing with the addresses as a hint releases them", async () => {
       const { provider, reserved } = subject;
-      const ips = ipsOf(await provider.allocate(holder("a"), []));
+      const ips = ipsOf(await provider.allocate(holder("a"), [], seat));
       await provider.release(holder("a"), ips);
       expect(reserved()).toBe(0);
     });
@@ -126,9 +129,9 @@ export function ipamContract(name: string, make: () => Subject): void {
       const { provider, reserves } = subject;
       if (!reserves) return;
       const [a, b, other] = [holder("a"), holder("b"), holder("a", "eth1")];
-      const ofA = ipsOf(await provider.allocate(a, []));
-      const ofB = ipsOf(await provider.allocate(b, []));
-      const ofOther = ipsOf(await provider.allocate(other, []));
+      const ofA = ipsOf(await provider.allocate(a, [], seat));
+      const ofB = ipsOf(await provider.allocate(b, [], seat));
+      const ofOther = ipsOf(await provider.allocate(other, [], seat));
       await provider.release(a, [...ofA, ...ofB, ...ofOther]);
       await provider.check(b, ofB);
       await provider.check(other, ofOther);
@@ -137,7 +140,7 @@ export function ipamContract(name: string, make: () => Subject): void {
 
     test("check holds while the addresses are reserved, and no longer", async () => {
       const { provider, reserves } = subject;
-      const ips = ipsOf(await provider.allocate(holder("a"), []));
+      const ips = ipsOf(await provider.allocate(holder("a"), [], seat));
       await provider.check(holder("a"), ips);
       if (!reserves) return;
       expect((await failureOf(provider.check(holder("b"), ips))).reason).toBe("differs");
@@ -147,10 +150,10 @@ export function ipamContract(name: string, make: () => Subject): void {
 
     test("collecting spares the valid holders and releases the others", async () => {
       const { provider, reserves } = subject;
-      const ofA = ipsOf(await provider.allocate(holder("a"), []));
+      const ofA = ipsOf(await provider.allocate(holder("a"), [], seat));
       if (reserves) {
-        await provider.allocate(holder("b"), []);
-        await provider.allocate(holder("a", "eth1"), []);
+        await provider.allocate(holder("b"), [], seat);
+        await provider.allocate(holder("a", "eth1"), [], seat);
       }
       await provider.collect(network, [holder("a"), holder("unknown")]);
       await provider.check(holder("a"), ofA);
@@ -159,7 +162,7 @@ export function ipamContract(name: string, make: () => Subject): void {
 
     test("status has nothing to say while there are free addresses", async () => {
       await subject.provider.status(network);
-      await subject.provider.allocate(holder("a"), []);
+      await subject.provider.allocate(holder("a"), [], seat);
       await subject.provider.status(network);
     });
   });

@@ -4,7 +4,7 @@ import { providerFor } from "../../src/ipam/provider-for.ts";
 import { Static, type StaticConfig } from "../../src/ipam/static.ts";
 import { Failure } from "../../src/report/failure.ts";
 import { failureOf } from "../failing.ts";
-import { holder, ipamContract } from "./contract.ts";
+import { holder, ipamContract, seat } from "./contract.ts";
 
 const noCall = { stdin: "", cniVersion: "1.1.0", env: {} };
 
@@ -157,7 +157,11 @@ describe("the provider of a configuration", () => {
 
   test("takes the capability's ranges", async () => {
     const ipRanges = [[{ subnet: "10.9.0.0/24" }]];
-    const preview = await providerFor({ type: "host-local" }, { ipRanges, delegate: noCall }).preview(holder("a"), []);
+    const preview = await providerFor({ type: "host-local" }, { ipRanges, delegate: noCall }).preview(
+      holder("a"),
+      [],
+      seat,
+    );
     expect(preview.ips).toEqual([{ address: "10.9.0.2/24", gateway: "10.9.0.1" }]);
   });
 

@@ -19,12 +19,13 @@ beforeAll(() => {
 beforeEach(() => w.ip("router", "link set eth0 up"));
 afterAll(() => w[Symbol.dispose]());
 
+function address(text: string): Step {
+  const cidr = parseCidr(text);
+  if (cidr === undefined) throw new Error(text);
+  return { type: "address", where: "container", link: "eth0", address: cidr };
+}
+
 function plan(required: boolean, timeoutMs: number): Step[] {
-  const address = (text: string): Step => {
-    const cidr = parseCidr(text);
-    if (cidr === undefined) throw new Error(text);
-    return { type: "address", where: "container", link: "eth0", address: cidr };
-  };
   return [
     {
       type: "link",
