@@ -1,4 +1,5 @@
 // The host that the bench runs on: namespaces of its own, so that the machine's interfaces and state are never touched.
+import { availableParallelism, cpus, loadavg, release } from "node:os";
 import { mount, MS_PRIVATE, MS_REC } from "../src/kernel/libc.ts";
 import { HOST, World } from "../src/lab/world.ts";
 
@@ -34,4 +35,25 @@ export function buildHost(parent: string): World {
   world.lan("lan");
   world.plug("lan", HOST, parent, "10.90.0.2/16");
   return world;
+}
+
+/** What figures are measured on, for who reads them. */
+export interface Machine {
+  /** The kernel's release. */
+  readonly kernel: string;
+  readonly processors: number;
+  readonly model: string;
+  /** How many processes were running or waiting for a processor during the last minute. */
+  readonly load: number;
+}
+
+/** This machine, now. */
+export function machine(): Machine {
+  const model = cpus()[0]?.model.trim() ?? "?";
+  return { kernel: release(), processors: availableParallelism(), model, load: loadavg()[0] ?? Number.NaN };
+}
+
+/** A machine in a line. */
+export function describeMachine({ kernel, processors, model, load }: Machine): string {
+  return `Linux ${kernel}, ${processors} processors (${model}), load ${load.toFixed(1)} at the start`;
 }

@@ -1,9 +1,8 @@
 // npm run bench [-- OPTION…]: Berth beside the standard macvlan and host-local.
 import { existsSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, loadavg, release } from "node:os";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { buildHost, hideMachine, inNamespaces, namespacesRefused } from "./host.ts";
+import { buildHost, describeMachine, hideMachine, inNamespaces, machine, namespacesRefused } from "./host.ts";
 import type { Count } from "./pairs.ts";
 import { berthPlugin, findPeer, noPeer, type Plugin } from "./plugins.ts";
 import { type Row, series } from "./rows.ts";
@@ -62,10 +61,6 @@ async function inside(plugins: readonly Plugin[], count: Count, only: string): P
   console.log(JSON.stringify(rows));
 }
 
-function machine(): string {
-  return `Linux ${release()}, ${availableParallelism()} processors (${cpus()[0]?.model.trim() ?? "?"}), load ${loadavg()[0]?.toFixed(1) ?? "?"} at the start`;
-}
-
 async function main(): Promise<number> {
   const o = options();
   if (o === undefined) return 2;
@@ -92,7 +87,7 @@ async function main(): Promise<number> {
     return 1;
   }
   if (peer === undefined) console.log(noPeer);
-  const where = machine();
+  const where = describeMachine(machine());
   const again = [
     ...(o.quick ? ["--quick"] : []),
     "--berth",

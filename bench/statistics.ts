@@ -24,3 +24,9 @@ export function ratios(a: readonly number[], b: readonly number[]): number[] {
   if (a.length !== b.length) throw new RangeError(`${a.length} values beside ${b.length} are no pairs`);
   return a.map((value, i) => value / (b[i] ?? Number.NaN));
 }
+
+/** The value that `percent` of the values do not exceed (nearest rank: always one of them); NaN where there are none. */
+export function percentile(values: readonly number[], percent: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? Number.NaN;
+}
