@@ -22,6 +22,7 @@ import type { Failure, Reason } from "../report/failure.ts";
  * | 103 | CHECK: what is there differs from what was planned |
  * | 104 | something could not be undone |
  * | 105 | a delegated plugin failed without a code of its own |
+ * | 106 | the cloud refused |
  * | 199 | a defect in Berth |
  */
 const codes: Readonly<Record<Reason, number>> = {
@@ -41,6 +42,7 @@ const codes: Readonly<Record<Reason, number>> = {
   differs: 103,
   incomplete: 104,
   delegate: 105,
+  cloud: 106,
   internal: 199,
 };
 

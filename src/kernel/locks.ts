@@ -1,4 +1,5 @@
-import { close, flock, LOCK_EX, open } from "./libc.ts";
+import { Errno, SysError } from "./errno.ts";
+import { close, flock, LOCK_EX, LOCK_NB, open } from "./libc.ts";
 
 const O_RDWR = 2;
 const O_CREAT = 0o100;
@@ -23,9 +24,23 @@ class FileLock implements Disposable {
  * @example using lock = lockFile("/run/berth/lock");
  */
 export function lockFile(path: string): Disposable {
+  return locked(path, LOCK_EX);
+}
+
+/** {@link lockFile} without waiting: undefined where another process, or another lock of this one, has it. Throws `SysError`. */
+export function tryLockFile(path: string): Disposable | undefined {
+  try {
+    return locked(path, LOCK_EX | LOCK_NB);
+  } catch (e) {
+    if (e instanceof SysError && e.errno === Errno.EAGAIN) return undefined;
+    throw e;
+  }
+}
+
+function locked(path: string, operation: number): Disposable {
   const fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
   try {
-    flock(fd, LOCK_EX);
+    flock(fd, operation);
   } catch (e) {
     close(fd);
     throw e;

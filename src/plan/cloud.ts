@@ -5,6 +5,8 @@ export interface AddressPair {
   /** Without prefix length. */
   readonly ip: string;
   readonly mac: string;
+  /** Who needs it: the id of the container's own port. A pair that several need goes with the last of them. */
+  readonly user: string;
 }
 
 /** What a plan can have a cloud do; implemented by openstack/. All methods throw `Failure`. */

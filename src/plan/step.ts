@@ -142,9 +142,11 @@ export interface AddressPairStep {
   readonly where: "cloud";
   /** Id of the virtual machine's Neutron port. */
   readonly port: string;
-  /** Without prefix length. */
+  /** An address without prefix length, or a block of addresses as a CIDR. */
   readonly ip: string;
   readonly mac: string;
+  /** Id of the container's Neutron port. */
+  readonly user: string;
 }
 
 /** One small change: plain data, so that it can be written to the record and read back. */

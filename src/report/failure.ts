@@ -16,6 +16,7 @@
  * | exists | the attachment, or something in its place, is there already |
  * | differs | what the kernel says is not what was planned |
  * | incomplete | something could not be undone |
+ * | cloud | a cloud refused |
  * | delegate | a program that was asked to help failed |
  * | unavailable | no new attachment can be made |
  * | limited | no new attachment can be made, and existing ones suffer |
@@ -35,6 +36,7 @@ export type Reason =
   | "exists"
   | "differs"
   | "incomplete"
+  | "cloud"
   | "delegate"
   | "unavailable"
   | "limited"

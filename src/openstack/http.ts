@@ -1,0 +1,132 @@
+// Requests to a cloud's services: time limits, certificates, and a second try of what is safe to repeat.
+import { readFileSync } from "node:fs";
+import { Failure } from "../report/failure.ts";
+import { version } from "../report/version.ts";
+import type { Credentials } from "./credentials.ts";
+
+/** How long one answer may take, milliseconds. */
+const TIMEOUT_MS = 30_000;
+/** How often what is safe to repeat is tried. */
+const TRIES = 4;
+/** The first pause before a further try, milliseconds; each next one is twice as long, and chance takes up to half of it. */
+const PAUSE_MS = 250;
+/** A server that is overloaded or away says so by these; the request was not carried out, or can be repeated. */
+const away: ReadonlySet<number> = new Set([429, 502, 503, 504]);
+
+/** A request. */
+export interface Request {
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  readonly url: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+  /** What is attempted, for sentences: `create a port on private`. */
+  readonly doing: string;
+  /** Whether carrying it out twice is the same as once. */
+  readonly repeatable: boolean;
+}
+
+/** What was answered. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  /** The body, parsed; undefined where it is empty or no JSON. */
+  readonly json: unknown;
+  /** The service's name for this request, as its logs have it. */
+  readonly requestId: string | undefined;
+}
+
+/** A pause that grows with the number of tries before, with some chance in it, so that many do not come back at once. */
+export async function pause(triesBefore: number, firstMs: number): Promise<void> {
+  await Bun.sleep(firstMs * 2 ** triesBefore * (0.5 + Math.random() / 2));
+}
+
+/** Asks a cloud's services. Nothing is remembered between requests. */
+export class Http {
+  readonly #tls: { ca?: string; rejectUnauthorized?: boolean };
+
+  /** Throws `Failure` (`io`) where the file of certificates cannot be read. */
+  constructor({ caFile, verify }: Pick<Credentials, "caFile" | "verify">) {
+    this.#tls = {
+      ...(caFile === undefined ? {} : { ca: certificates(caFile) }),
+      ...(verify ? {} : { rejectUnauthorized: false }),
+    };
+  }
+
+  /**
+   * Sends a request and waits for its answer, whatever its status. Throws `Failure` (`busy`) where there is none in time, or
+   * the service says that it is away; what is repeatable is tried again before.
+   */
+  async send(request: Request): Promise<Answer> {
+    for (let tried = 0; ; tried++) {
+      const last = !request.repeatable || tried + 1 >= TRIES;
+      let why: string;
+      try {
+        const answer = await this.#once(request);
+        if (!away.has(answer.status) || last) return answer;
+        why = "";
+      } catch (e) {
+        why = reasonOf(e);
+        if (last) throw unanswered(request, why, e);
+      }
+      await pause(tried, PAUSE_MS);
+    }
+  }
+
+  async #once({ method, url, headers, body }: Request): Promise<Answer> {
+    const response = await fetch(url, {
+      method,
+      headers: {
+        accept: "application/json",
+        "user-agent": `berth/${version}`,
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      redirect: "error",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      tls: this.#tls,
+    });
+    const content = await response.text();
+    return {
+      status: response.status,
+      headers: response.headers,
+      json: parsed(content),
+      requestId: response.headers.get("x-openstack-request-id") ?? undefined,
+    };
+  }
+}
+
+function certificates(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (e) {
+    throw new Failure("io", `read the certificates ${path}: ${e instanceof Error ? e.message : String(e)}`, {
+      advice: 'It is the cloud\'s "cacert".',
+      cause: e,
+    });
+  }
+}
+
+function parsed(content: string): unknown {
+  if (content === "") return undefined;
+  try {
+    return JSON.parse(content);
+  } catch {
+    return undefined;
+  }
+}
+
+function reasonOf(e: unknown): string {
+  if (e instanceof Error && e.name === "TimeoutError") return `no answer within ${TIMEOUT_MS} ms`;
+  return e instanceof Error ? e.message : String(e);
+}
+
+function unanswered({ doing, method, url }: Request, why: string, cause: unknown): Failure {
+  const certificate = /certificate|self.signed|issuer/iu.test(why);
+  return new Failure("busy", `${doing}: ${method} ${url}: ${why}`, {
+    advice: certificate
+      ? 'Name the cloud\'s certificates with "cacert" in clouds.yaml (OS_CACERT).'
+      : "Look whether the host reaches the cloud's API; then try again.",
+    cause,
+  });
+}

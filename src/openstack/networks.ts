@@ -1,0 +1,70 @@
+// Neutron's networks and subnets (Networking API v2.0), as far as Berth uses them.
+import * as v from "valibot";
+import { Failure } from "../report/failure.ts";
+import { expected, query } from "./ports.ts";
+import type { Session } from "./session.ts";
+
+const Network = v.object({ id: v.string(), name: v.optional(v.string(), ""), mtu: v.optional(v.number(), 0) });
+const Subnet = v.object({
+  id: v.string(),
+  name: v.optional(v.string(), ""),
+  network_id: v.string(),
+  cidr: v.string(),
+  gateway_ip: v.nullable(v.string()),
+  host_routes: v.array(v.object({ destination: v.string(), nexthop: v.string() })),
+  dns_nameservers: v.array(v.string()),
+  allocation_pools: v.array(v.object({ start: v.string(), end: v.string() })),
+});
+const Networks = v.object({ networks: v.array(Network) });
+const Subnets = v.object({ subnets: v.array(Subnet) });
+
+/** A network. Its MTU is in bytes, 0 where the cloud does not tell. */
+export type Network = v.InferOutput<typeof Network>;
+/** A subnet of a network. */
+export type Subnet = v.InferOutput<typeof Subnet>;
+
+function fieldsOf(schema: { readonly entries: object }): string {
+  return Object.keys(schema.entries)
+    .map((name) => `fields=${name}`)
+    .join("&");
+}
+
+/** Whether a text is an id, as the cloud makes them. */
+export function isId(text: string): boolean {
+  return /^[\da-f]{8}-?([\da-f]{4}-?){3}[\da-f]{12}$/iu.test(text);
+}
+
+/** The one of several of the same name. Throws `Failure` (`config`). */
+export function theOne<T extends { readonly id: string }>(
+  found: readonly T[],
+  what: string,
+  wanted: string,
+  list: string,
+): T {
+  const [first, second] = found;
+  if (first === undefined) {
+    throw new Failure("config", `find the ${what} ${wanted}: there is none that this project may use`, {
+      advice: `openstack ${list} list`,
+    });
+  }
+  if (second === undefined) return first;
+  throw new Failure("config", `find the ${what} ${wanted}: there are ${found.map((f) => f.id).join(" and ")}`, {
+    advice: "Name it by its id.",
+  });
+}
+
+/** A network by id or name. Throws `Failure`. */
+export async function findNetwork(session: Session, wanted: string): Promise<Network> {
+  const doing = `find the network ${wanted}`;
+  const filter = query(isId(wanted) ? { id: wanted } : { name: wanted });
+  const json = await session.call({ method: "GET", path: `/networks?${filter}&${fieldsOf(Network)}`, doing });
+  return theOne(expected(Networks, json, doing).networks, "network", wanted, "network");
+}
+
+/** The subnets of a network, in the order of their ids. Throws `Failure`. */
+export async function subnetsOf(session: Session, networkId: string): Promise<Subnet[]> {
+  const doing = `list the subnets of network ${networkId}`;
+  const path = `/subnets?${query({ network_id: networkId })}&${fieldsOf(Subnet)}`;
+  const { subnets } = expected(Subnets, await session.call({ method: "GET", path, doing }), doing);
+  return subnets.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+}

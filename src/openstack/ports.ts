@@ -1,0 +1,148 @@
+// Neutron's ports (Networking API v2.0, "Ports"), as far as Berth uses them.
+import * as v from "valibot";
+import { Failure } from "../report/failure.ts";
+import { isRefusal } from "./errors.ts";
+import type { Session } from "./session.ts";
+
+const Pair = v.object({ ip_address: v.string(), mac_address: v.exactOptional(v.string()) });
+const SubPort = v.object({
+  port_id: v.string(),
+  segmentation_id: v.number(),
+  segmentation_type: v.string(),
+});
+const Port = v.object({
+  id: v.string(),
+  name: v.optional(v.string(), ""),
+  network_id: v.string(),
+  mac_address: v.string(),
+  fixed_ips: v.array(v.object({ subnet_id: v.string(), ip_address: v.string() })),
+  device_id: v.optional(v.string(), ""),
+  device_owner: v.optional(v.string(), ""),
+  status: v.optional(v.string(), ""),
+  allowed_address_pairs: v.optional(v.array(Pair), []),
+  /** Absent where the cloud has no such extension: then there is security. */
+  port_security_enabled: v.optional(v.boolean(), true),
+  /** Absent where the cloud cannot compare revisions. */
+  revision_number: v.exactOptional(v.number()),
+  trunk_details: v.exactOptional(v.nullable(v.object({ trunk_id: v.string(), sub_ports: v.array(SubPort) }))),
+});
+const OnePort = v.object({ port: Port });
+const Ports = v.object({ ports: v.array(Port) });
+
+/** A port. */
+export type Port = v.InferOutput<typeof Port>;
+/** An entry of `allowed_address_pairs`, as it is stored. */
+export type Pair = v.InferOutput<typeof Pair>;
+/** A port that a trunk carries by a VLAN. */
+export type SubPort = v.InferOutput<typeof SubPort>;
+
+/** Asked for by name: a port has many more, and some are slow to make. */
+const fields = Object.keys(Port.entries)
+  .map((name) => `fields=${name}`)
+  .join("&");
+
+/** What a port to be made, or changed, shall have. */
+export interface PortWish {
+  readonly network_id?: string;
+  readonly name?: string;
+  readonly device_owner?: string;
+  readonly device_id?: string;
+  readonly mac_address?: string;
+  readonly fixed_ips?: readonly { readonly subnet_id?: string; readonly ip_address?: string }[];
+  readonly security_groups?: readonly string[];
+  readonly dns_name?: string;
+  readonly tags?: readonly string[];
+  readonly allowed_address_pairs?: readonly Pair[];
+}
+
+/** An answer as it must look. Throws `Failure` (`decode`). */
+export function expected<T extends v.GenericSchema>(schema: T, json: unknown, doing: string): v.InferOutput<T> {
+  const result = v.safeParse(schema, json);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const path = issue.path?.map((p) => String((p as { key: unknown }).key)).join(".") ?? "";
+  throw new Failure("decode", `${doing}: the answer's ${path} is not ${issue.expected ?? "as expected"}`, {
+    advice: "The cloud's API differs from what Berth knows: look at its version.",
+  });
+}
+
+/** A query string; a key with several values stands several times: any of them. */
+export function query(filters: Readonly<Record<string, string | readonly string[]>>): string {
+  return Object.entries(filters)
+    .flatMap(([key, values]) => [values].flat().map((value) => `${key}=${encodeURIComponent(value)}`))
+    .join("&");
+}
+
+/** The ports that a filter names; without one, all that the user may see. Throws `Failure`. */
+export async function listPorts(
+  session: Session,
+  filters: Readonly<Record<string, string | readonly string[]>>,
+  doing: string,
+): Promise<Port[]> {
+  const json = await session.call({
+    method: "GET",
+    path: `/ports?${[query(filters), fields].filter((q) => q !== "").join("&")}`,
+    doing,
+  });
+  return expected(Ports, json, doing).ports;
+}
+
+/** A port by its id; undefined where it is gone. Throws `Failure`. */
+export async function getPort(session: Session, id: string): Promise<Port | undefined> {
+  const doing = `look at the port ${id}`;
+  try {
+    const json = await session.call({ method: "GET", path: `/ports/${encodeURIComponent(id)}?${fields}`, doing });
+    return expected(OnePort, json, doing).port;
+  } catch (e) {
+    if (isRefusal(e, 404)) return undefined;
+    throw e;
+  }
+}
+
+/**
+ * Makes a port. Where the answer is lost, it is looked for by its `device_id` before it is made again. Throws `Failure`.
+ */
+export async function createPort(session: Session, wish: PortWish, doing: string): Promise<Port> {
+  for (let tried = 0; ; tried++) {
+    try {
+      const json = await session.call({ method: "POST", path: "/ports", body: { port: wish }, doing });
+      return expected(OnePort, json, doing).port;
+    } catch (e) {
+      const lost = e instanceof Failure && e.reason === "busy" && !isRefusal(e, 429);
+      if (!lost || tried > 0 || wish.device_id === undefined) throw e;
+      const [made] = await listPorts(session, { device_id: wish.device_id }, doing);
+      if (made !== undefined) return made;
+    }
+  }
+}
+
+/**
+ * Changes a port. Throws `Failure`; a refusal with status 412 where it has another revision by now.
+ * @param revision the one that the change is made to; absent: whichever it has
+ */
+export async function updatePort(
+  session: Session,
+  id: string,
+  wish: PortWish,
+  { doing, revision }: { readonly doing: string; readonly revision?: number | undefined },
+): Promise<Port> {
+  const json = await session.call({
+    method: "PUT",
+    path: `/ports/${encodeURIComponent(id)}`,
+    body: { port: wish },
+    doing,
+    // without a revision a repeated PUT could undo what somebody did in between
+    repeatable: revision === undefined,
+    ...(revision === undefined ? {} : { headers: { "if-match": `revision_number=${revision}` } }),
+  });
+  return expected(OnePort, json, doing).port;
+}
+
+/** Deletes a port; one that is gone is success. Throws `Failure`. */
+export async function deletePort(session: Session, id: string): Promise<void> {
+  try {
+    await session.call({ method: "DELETE", path: `/ports/${encodeURIComponent(id)}`, doing: `delete the port ${id}` });
+  } catch (e) {
+    if (!isRefusal(e, 404)) throw e;
+  }
+}

@@ -1,0 +1,79 @@
+// A token on disk, so that not every attachment logs in: it is as good as a password until it expires.
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { isObject, stringsOf } from "../ipam/json.ts";
+import type { Credentials } from "./credentials.ts";
+
+/** What Keystone granted. */
+export interface Grant {
+  readonly token: string;
+  /** Milliseconds since 1970. */
+  readonly expires: number;
+  readonly projectId: string;
+  /** The network service, with its version: `https://cloud:9696/v2.0`. */
+  readonly endpoint: string;
+  /** Aliases of the network service's extensions. */
+  readonly extensions: readonly string[];
+}
+
+const DIRECTORY = "/run/berth/tokens";
+/** A token that expires within this time, milliseconds, is not used any more: an ADD must get through with it. */
+const MARGIN_MS = 120_000;
+
+/** The token of one user on one cloud. What cannot be read or written is as good as absent: then Keystone is asked. */
+export class TokenCache {
+  readonly #path: string;
+
+  constructor(credentials: Credentials) {
+    // whoever cannot prove anew what the token was granted for does not find it; the name tells nothing
+    const { source: _, ...identity } = credentials;
+    this.#path = `${DIRECTORY}/${new Bun.CryptoHasher("sha256").update(JSON.stringify(identity)).digest("hex").slice(0, 32)}`;
+  }
+
+  /** The token; undefined where there is none that is valid for a while, or another user could have put it there. */
+  read(): Grant | undefined {
+    let fd;
+    try {
+      fd = openSync(this.#path, constants.O_RDONLY | constants.O_NOFOLLOW);
+      const stat = fstatSync(fd);
+      if (!stat.isFile() || stat.uid !== process.geteuid?.() || (stat.mode & 0o077) !== 0) return undefined;
+      const json: unknown = JSON.parse(readFileSync(fd, "utf8"));
+      if (!isObject(json)) return undefined;
+      const { token, expires, projectId, endpoint } = json;
+      if (typeof token !== "string" || typeof expires !== "number" || expires - Date.now() < MARGIN_MS)
+        return undefined;
+      if (typeof projectId !== "string" || typeof endpoint !== "string") return undefined;
+      return { token, expires, projectId, endpoint, extensions: stringsOf(json["extensions"]) };
+    } catch {
+      return undefined;
+    } finally {
+      if (fd !== undefined) closeSync(fd);
+    }
+  }
+
+  /** Keeps a token, readable for this user only. */
+  write(grant: Grant): void {
+    const fresh = `${this.#path}.${process.pid}.new`;
+    try {
+      mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
+      writeFileSync(fresh, JSON.stringify(grant), { mode: 0o600, flag: "wx" });
+      renameSync(fresh, this.#path);
+    } catch {
+      rmSync(fresh, { force: true });
+    }
+  }
+
+  /** Removes it: it was refused. */
+  forget(): void {
+    rmSync(this.#path, { force: true });
+  }
+}
