@@ -132,7 +132,7 @@ async function setAside(
 async function givenBack(failure: Failure, key: Key, ipam: IpamProvider, allocation: Allocation): Promise<Failure> {
   if (failure.incomplete) return failure;
   try {
-    await ipam.release(key, addressesOf(allocation));
+    await ipam.release(key, addressesOf(allocation), allocation.port);
     return failure;
   } catch (e) {
     const second = asFailure(e, "release the addresses");
@@ -169,7 +169,7 @@ async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Pro
   using old = Places.find(former.netns, places.cloud);
   const [failure] = await undoPlan(former.plan, old);
   if (failure !== undefined) throw failure;
-  await ipam.release(key, addressesOf(former.allocation));
+  await ipam.release(key, addressesOf(former.allocation), former.allocation?.port);
 }
 
 function intentOf(request: AttachRequest, places: Places, parent: Link): AttachmentRecord {

@@ -89,12 +89,59 @@ const staticIpam = v.object({
   dns: v.exactOptional(dns),
 });
 
+const neutron = v.object({
+  type: v.literal("neutron"),
+  cloud: v.exactOptional(
+    v.pipe(
+      v.string(),
+      described("a cloud of clouds.yaml; absent: OS_CLOUD, the OS_ variables, or the only one there is"),
+    ),
+  ),
+  credentials: v.exactOptional(
+    v.pipe(v.string(), described("a file with one cloud, as an entry of clouds.yaml, that others cannot read")),
+  ),
+  network: v.exactOptional(
+    v.pipe(v.string(), described("by id or name; absent: the VM's port's own; kind vlan may have any")),
+  ),
+  subnets: v.exactOptional(
+    v.pipe(v.array(v.string()), v.minLength(1), v.description("by id or name; absent: as Neutron chooses")),
+  ),
+  port: v.exactOptional(v.pipe(v.string(), described("an existing port that nobody uses, by id or name"))),
+  ip: v.exactOptional(v.pipe(v.union([ip, v.array(ip)]), v.description("the address, or one of each family"))),
+  mac: v.exactOptional(v.pipe(mac, described("the port's MAC; absent: as Neutron chooses"))),
+  securityGroups: v.exactOptional(
+    v.pipe(
+      v.array(v.string()),
+      v.description(
+        "of the container's port, by id or name; what filters a container is the VM's port, but with kind vlan",
+      ),
+    ),
+  ),
+  dnsName: v.exactOptional(v.pipe(v.string(), described("the port's name in the cloud's DNS"))),
+  tags: v.exactOptional(v.pipe(v.array(v.string()), v.description("tags of the port beside berth"))),
+  vmPort: v.exactOptional(
+    v.pipe(v.string(), described("id of the port of the parent's NIC; absent: found by the parent's MAC")),
+  ),
+  addressPairs: v.exactOptional(
+    v.pipe(
+      v.strictObject({ cidr: v.pipe(cidr, described("a block of the subnet")) }),
+      v.description("kind ipvlan: containers get addresses of this block, which is let pass by one pair for all"),
+    ),
+  ),
+  waitReachable: v.exactOptional(
+    v.pipe(v.number(), v.minValue(0), v.description("how long ADD waits for the gateway, seconds; absent: 5; 0: not")),
+  ),
+  requireReachable: v.exactOptional(
+    v.pipe(v.boolean(), v.description("ADD fails where the gateway does not answer in that time")),
+  ),
+});
+
 const noIpam = v.strictObject({ type: v.exactOptional(v.literal("")) });
 
 const delegated = v.looseObject({
   type: v.pipe(
     v.string(),
-    v.regex(/^(?!(host-local|static)$)(?!\.{1,2}$)[^/\0]+$/u, "the file name of an IPAM plugin"),
+    v.regex(/^(?!(host-local|static|neutron)$)(?!\.{1,2}$)[^/\0]+$/u, "the file name of an IPAM plugin"),
     described("any other IPAM plugin, found in CNI_PATH"),
   ),
 });
@@ -236,7 +283,7 @@ export const networkKeys = {
   ),
   ipam: v.exactOptional(
     v.pipe(
-      v.union([hostLocal, staticIpam, delegated, noIpam]),
+      v.union([hostLocal, staticIpam, neutron, delegated, noIpam]),
       v.description("where addresses come from; absent: none (layer 2 only)"),
     ),
   ),

@@ -43,7 +43,7 @@ export async function detach(request: DetachRequest): Promise<void> {
   const failures: Failure[] = [];
   const release = async (ips: readonly string[]): Promise<readonly string[]> => {
     try {
-      return await ipam.release(request.key, ips);
+      return await ipam.release(request.key, ips, record?.allocation?.port);
     } catch (e) {
       failures.push(asFailure(e, "release the addresses"));
       return [];

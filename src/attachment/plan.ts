@@ -72,11 +72,8 @@ export function planAttachment(input: PlanInput): Plan {
   checkHostAccess(input);
   const has6 = addresses.some((a) => ipFamily(a.ip) === 6);
   // first, as a cloud takes its time to let them pass
-  const steps: Step[] = (allocation.port?.pairs ?? []).map((pair) => ({
-    type: "address-pair",
-    where: "cloud",
-    ...pair,
-  }));
+  const admission = allocation.port?.admission;
+  const steps: Step[] = admission === undefined ? [] : [{ type: "address-pairs", where: "cloud", ...admission }];
   const mac = input.mac ?? parent.mac;
   const hostPart: Step[] = [];
   if (host !== undefined) {

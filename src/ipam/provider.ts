@@ -1,5 +1,5 @@
 import type { SubInterface } from "../kernel/link-kinds.ts";
-import type { AddressPair } from "../plan/cloud.ts";
+import type { Admission } from "../plan/cloud.ts";
 
 /** A route as IPAM or a configuration states it (CNI spec 1.1.0, section 5 "Result Types", key `routes`). */
 export interface RouteSpec {
@@ -42,10 +42,12 @@ export interface CloudPort {
   readonly mtu: number;
   /** The VLAN by which it is reached on the parent. */
   readonly vlanId?: number;
-  /** What the parent's own port has to let pass for it. */
-  readonly pairs: readonly AddressPair[];
+  /** What the parent's own port has to let pass for it; absent: nothing. */
+  readonly admission?: Admission;
   /** How long the cloud may take to let it pass; absent: that is not waited for. */
   readonly reach?: { readonly timeoutMs: number; readonly required: boolean };
+  /** Of a preview: the commands that would make the port. */
+  readonly commands?: readonly string[];
 }
 
 /** What IPAM answered. */
@@ -92,9 +94,10 @@ export interface IpamProvider {
   /**
    * Releases whatever the holder has; nothing reserved is success.
    * @param ips the holder's addresses where the caller knows them all: what else is reserved need not be looked through
+   * @param port the holder's, where the caller knows it
    * @returns the addresses that were released, canonical text, where the provider knows them
    */
-  release(holder: Holder, ips?: readonly string[]): Promise<readonly string[]>;
+  release(holder: Holder, ips?: readonly string[], port?: CloudPort): Promise<readonly string[]>;
   /**
    * Takes an address from its holder that somebody else turned out to have, and hands it out to nobody for some time.
    * @param by who has it, in words
@@ -103,7 +106,7 @@ export interface IpamProvider {
    */
   quarantine(holder: Holder, ip: string, by: string, seconds: number): Promise<boolean>;
   /** Throws `differs` where the holder's addresses are no longer reserved. */
-  check(holder: Holder, ips: readonly string[]): Promise<void>;
+  check(holder: Holder, ips: readonly string[], port?: CloudPort): Promise<void>;
   /**
    * Releases every reservation of the network whose holder is not in `valid`.
    * @returns the addresses that were released, where the provider knows them

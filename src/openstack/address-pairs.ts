@@ -7,7 +7,8 @@ import { asFailure, Failure } from "../report/failure.ts";
 import { isRefusal, Refusal } from "./errors.ts";
 import { pause } from "./http.ts";
 import { joined, type Outcome } from "./joined.ts";
-import { type CanonicalPair, PairLedger } from "./pair-ledger.ts";
+import type { AddressPair } from "../plan/cloud.ts";
+import { PairLedger } from "./pair-ledger.ts";
 import { getPort, type Pair, type Port, updatePort } from "./ports.ts";
 import type { Session } from "./session.ts";
 
@@ -20,16 +21,16 @@ const PAUSE_MS = 20;
 /** No pause is longer than the first one doubled so many times. */
 const LONGEST = 5;
 
-/** Somebody needs a pair, or no longer does. */
+/** Somebody needs pairs, or no longer does. */
 export interface PairWish {
   readonly verb: "admit" | "dismiss";
-  readonly pair: CanonicalPair;
+  readonly pairs: readonly AddressPair[];
   /** Id of the container's port. */
   readonly user: string;
 }
 
 /** A pair in the one form in which two can be compared: Neutron keeps whatever was written. */
-export function canonical(pair: Pair, ownMac: string): CanonicalPair {
+export function canonical(pair: Pair, ownMac: string): AddressPair {
   const { ip_address: text, mac_address: mac = ownMac } = pair;
   const ip = parseIp(text);
   const cidr = ip === undefined ? parseCidr(text) : hostCidr(ip);
@@ -42,15 +43,15 @@ function bare(cidr: string): string {
   return parsed !== undefined && formatCidr(hostCidr(parsed.ip)) === cidr ? parsed.ip : cidr;
 }
 
-function same(a: CanonicalPair, b: CanonicalPair): boolean {
+function same(a: AddressPair, b: AddressPair): boolean {
   return a.mac === b.mac && a.ip === b.ip;
 }
 
 /** The list with changes made; what is not concerned stays as it is written, in its order. Undefined: nothing changes. */
 export function changedPairs(
   port: Pick<Port, "mac_address" | "allowed_address_pairs">,
-  add: readonly CanonicalPair[],
-  remove: readonly CanonicalPair[],
+  add: readonly AddressPair[],
+  remove: readonly AddressPair[],
 ): Pair[] | undefined {
   const kept = port.allowed_address_pairs.filter((p) => !remove.some((r) => same(r, canonical(p, port.mac_address))));
   const next = [...kept];
@@ -62,10 +63,10 @@ export function changedPairs(
 }
 
 /**
- * Has a pair admitted, or dismissed, together with what other processes of this host wish of the port. Throws `Failure`.
+ * Has pairs admitted, or dismissed, together with what other processes of this host wish of the port. Throws `Failure`.
  * @param known the port as it was read a moment ago; absent: it is read
  */
-export async function wishPair(session: Session, portId: string, wish: PairWish, known?: Port): Promise<void> {
+export async function wishPairs(session: Session, portId: string, wish: PairWish, known?: Port): Promise<void> {
   let first = known;
   await joined(`${DIRECTORY}/${portId}`, wish, async (wishes) => {
     const port = first;
@@ -110,10 +111,10 @@ async function change(
 ): Promise<void> {
   const ledger = new PairLedger(portId);
   const admitted = wishes.filter((w) => w.verb === "admit");
-  const add = admitted.map((w) => w.pair);
-  const leaving = wishes.filter((w) => w.verb === "dismiss" && ledger.leave(w.pair, w.user)).map((w) => w.pair);
-  const remove = leaving.filter((pair) => !add.some((a) => same(a, pair)));
-  for (const { pair, user } of admitted) ledger.use(pair, user);
+  const add = admitted.flatMap((w) => w.pairs);
+  for (const { pairs, user } of admitted) for (const pair of pairs) ledger.use(pair, user);
+  const leaving = wishes.filter((w) => w.verb === "dismiss");
+  const remove = leaving.flatMap(({ pairs, user }) => pairs.filter((pair) => ledger.leave(pair, user)));
   const doing = `change the address pairs of the VM's port ${portId}`;
   const end = (): void => {
     for (const pair of remove) ledger.forget(pair);
@@ -144,7 +145,9 @@ async function change(
   } catch (e) {
     // an answer that was lost is no refusal: then the pair may be there, and is dismissed by whoever undoes this
     const refused = e instanceof Failure && e.cause instanceof Refusal;
-    if (refused) for (const { pair, user } of admitted) if (ledger.leave(pair, user)) ledger.forget(pair);
+    for (const { pairs, user } of refused ? admitted : []) {
+      for (const pair of pairs) if (ledger.leave(pair, user)) ledger.forget(pair);
+    }
     throw e;
   }
 }

@@ -123,9 +123,9 @@ function findYaml(
   variable: string,
   { env, directories }: Surroundings,
 ): { path: string; json: Json } | undefined {
-  const named = env[variable];
+  const first = env[variable];
   const paths = [
-    ...(named === undefined || named === "" ? [] : [named]),
+    ...(first === undefined || first === "" ? [] : [first]),
     ...directories.flatMap((d) => [`${d}/${name}.yaml`, `${d}/${name}.yml`]),
   ];
   for (const path of paths) {

@@ -125,10 +125,9 @@ export class Session {
   #endpointOf(catalog: Catalog, doing: string): string {
     const { region, interface: wanted } = this.credentials;
     const all = catalog.filter((s) => s.type === "network").flatMap((s) => s.endpoints);
-    const fitting = all.filter(
+    const endpoint = all.find(
       (e) => e.interface === wanted && (region === undefined || e.region_id === region || e.region === region),
     );
-    const [endpoint] = fitting;
     if (endpoint === undefined) {
       const there = all.map((e) => `${e.interface} in ${e.region_id ?? e.region ?? "no region"}`);
       throw new Failure(

@@ -49,6 +49,10 @@ export interface PortHint {
   readonly instance: string | undefined;
 }
 
+function describePort({ id, device_id: instance }: Port): string {
+  return `${id} (of ${instance === "" ? "no instance" : instance})`;
+}
+
 /** The port of the NIC that the containers sit on. Throws `Failure` (`config`) where none or several are it. */
 export async function findVmPort(session: Session, { vmPort, mac, instance }: PortHint): Promise<Port> {
   if (vmPort !== undefined) {
@@ -68,8 +72,7 @@ export async function findVmPort(session: Session, { vmPort, mac, instance }: Po
   const own = instance === undefined ? found : found.filter((p) => p.device_id === instance);
   const [first, second] = own;
   if (first !== undefined && second === undefined) return first;
-  const describe = (p: Port): string => `${p.id} (of ${p.device_id === "" ? "no instance" : p.device_id})`;
-  const seen = (own.length > 0 ? own : found).map(describe).join(" and ");
+  const seen = (own.length > 0 ? own : found).map(describePort).join(" and ");
   throw new Failure(
     "config",
     own.length > 0

@@ -1,20 +1,25 @@
 /** A MAC and an address that a port lets pass beside its own (Neutron's `allowed_address_pairs`). */
 export interface AddressPair {
-  /** Id of the port that gets it. */
-  readonly port: string;
-  /** Without prefix length. */
-  readonly ip: string;
   readonly mac: string;
-  /** Who needs it: the id of the container's own port. A pair that several need goes with the last of them. */
+  /** An address without prefix length, or a block of addresses as a CIDR. */
+  readonly ip: string;
+}
+
+/** What one container needs a port to let pass. */
+export interface Admission {
+  /** Id of the port that gets the pairs: the virtual machine's. */
+  readonly port: string;
+  /** Who needs them: the id of the container's own port. A pair that several need goes with the last of them. */
   readonly user: string;
+  readonly pairs: readonly AddressPair[];
 }
 
 /** What a plan can have a cloud do; implemented by openstack/. All methods throw `Failure`. */
 export interface Cloud {
-  /** Admits a pair; one that is there is success. */
-  admit(pair: AddressPair): Promise<void>;
-  /** Takes a pair away; one that is gone, or whose port is, is success. */
-  dismiss(pair: AddressPair): Promise<void>;
-  /** Whether the pair is there. */
-  admits(pair: AddressPair): Promise<boolean>;
+  /** Has pairs let pass; those that are there are success. */
+  admit(admission: Admission): Promise<void>;
+  /** Takes pairs away that nobody else needs; what is gone, or whose port is, is success. */
+  dismiss(admission: Admission): Promise<void>;
+  /** Those of the pairs that are not let pass. */
+  lacking(admission: Admission): Promise<readonly AddressPair[]>;
 }

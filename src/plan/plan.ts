@@ -1,7 +1,7 @@
 // A plan read four ways: applied, undone, verified, explained.
 import { asFailure, Failure } from "../report/failure.ts";
 import { accessLink } from "./access-link.ts";
-import { addressPair } from "./address-pair.ts";
+import { addressPairs } from "./address-pairs.ts";
 import { address } from "./address.ts";
 import { announce } from "./announce.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
@@ -38,7 +38,7 @@ const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>
   rule,
   "table-rule": tableRule,
   neighbour,
-  "address-pair": addressPair,
+  "address-pairs": addressPairs,
 };
 
 function typeOf<S extends Step>(step: S): StepType<S> {

@@ -3,6 +3,7 @@ import type { Family } from "../address/ip.ts";
 import type { Dad } from "../kernel/addresses.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Route } from "../kernel/routes.ts";
+import type { Admission } from "./cloud.ts";
 
 /** Which namespace a step acts in: the one Berth was called in, or the container's. */
 export type Where = "host" | "container";
@@ -136,17 +137,10 @@ export interface NeighbourStep {
   readonly mac: string;
 }
 
-/** Admits an attachment's frames at the port of the virtual machine that Berth runs in: in the cloud, not in the kernel. */
-export interface AddressPairStep {
-  readonly type: "address-pair";
+/** Has the port of the virtual machine that Berth runs in let an attachment's frames pass: in the cloud, not in the kernel. */
+export interface AddressPairsStep extends Admission {
+  readonly type: "address-pairs";
   readonly where: "cloud";
-  /** Id of the virtual machine's Neutron port. */
-  readonly port: string;
-  /** An address without prefix length, or a block of addresses as a CIDR. */
-  readonly ip: string;
-  readonly mac: string;
-  /** Id of the container's Neutron port. */
-  readonly user: string;
 }
 
 /** One small change: plain data, so that it can be written to the record and read back. */
@@ -164,4 +158,4 @@ export type Step =
   | RuleStep
   | TableRuleStep
   | NeighbourStep
-  | AddressPairStep;
+  | AddressPairsStep;
