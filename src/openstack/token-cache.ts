@@ -34,6 +34,15 @@ const WAIT_MS = 15_000;
 /** How often it looks, milliseconds. */
 const POLL_MS = 10;
 
+/** Whatever is there; what cannot be removed is not read either, or refused again. */
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true, recursive: true });
+  } catch {
+    // nothing depends on it
+  }
+}
+
 /** The token of one user on one cloud. What cannot be read or written is as good as absent: then Keystone is asked. */
 export class TokenCache {
   readonly #path: string;
@@ -87,12 +96,12 @@ export class TokenCache {
       writeFileSync(fresh, JSON.stringify(grant), { mode: 0o600, flag: "wx" });
       renameSync(fresh, this.#path);
     } catch {
-      rmSync(fresh, { force: true });
+      remove(fresh);
     }
   }
 
   /** Removes it: it was refused. */
   forget(): void {
-    rmSync(this.#path, { force: true });
+    remove(this.#path);
   }
 }
