@@ -116,6 +116,7 @@ async function change(
   const leaving = wishes.filter((w) => w.verb === "dismiss");
   const remove = leaving.flatMap(({ pairs, user }) => pairs.filter((pair) => ledger.leave(pair, user)));
   const doing = `change the address pairs of the VM's port ${portId}`;
+  const made = new Set<AddressPair>();
   const end = (): void => {
     for (const pair of remove) ledger.forget(pair);
   };
@@ -130,7 +131,11 @@ async function change(
       if (next === undefined) return end();
       const mac = port.mac_address;
       const before = port.allowed_address_pairs.map((p) => canonical(p, mac));
-      for (const pair of add) if (!before.some((b) => same(b, pair))) ledger.make(pair);
+      for (const pair of add) {
+        if (before.some((b) => same(b, pair))) continue;
+        ledger.make(pair);
+        made.add(pair);
+      }
       try {
         await updatePort(session, portId, { allowed_address_pairs: next }, { doing, revision: port.revision_number });
         return end();
@@ -146,7 +151,8 @@ async function change(
     // an answer that was lost is no refusal: then the pair may be there, and is dismissed by whoever undoes this
     const refused = e instanceof Failure && e.cause instanceof Refusal;
     for (const { pairs, user } of refused ? admitted : []) {
-      for (const pair of pairs) if (ledger.leave(pair, user)) ledger.forget(pair);
+      // one that was there before, and is Berth's, goes with its next user
+      for (const pair of pairs) if (ledger.leave(pair, user) && made.has(pair)) ledger.forget(pair);
     }
     throw e;
   }

@@ -90,7 +90,16 @@ export interface Surroundings {
 export function surroundings(): Surroundings {
   const { env } = process;
   const own = env["XDG_CONFIG_HOME"] ?? `${env["HOME"] ?? "/root"}/.config`;
-  return { env, directories: [process.cwd(), `${own}/openstack`, "/etc/openstack"] };
+  return { env, directories: [...workingDirectory(), `${own}/openstack`, "/etc/openstack"] };
+}
+
+/** None where it was removed meanwhile. */
+function workingDirectory(): string[] {
+  try {
+    return [process.cwd()];
+  } catch {
+    return [];
+  }
 }
 
 function configFailure(message: string, advice: string, cause?: unknown): Failure {

@@ -38,6 +38,7 @@ const meanings: Readonly<Record<string, Meaning>> = {
     reason: "address",
     advice: "Another port has that address: ask for another, or for none.",
   },
+  IpAddressInUse: { reason: "address", advice: "Another port has that address: ask for another, or for none." },
   IpAddressGenerationFailure: {
     reason: "address",
     advice: "The subnet has no free address: delete ports that nobody needs (berth gc), or name another subnet.",
@@ -60,6 +61,15 @@ const meanings: Readonly<Record<string, Meaning>> = {
     advice:
       "The cloud's policy does not let this user do that: give the user the role member in the VM's project, and look whether the network is the project's own.",
   },
+  PortInUseAsSubPort: { reason: "exists", advice: "A trunk carries the port already: name another." },
+  PortInUseAsTrunkParent: { reason: "exists", advice: "The port is a VM's own: name another." },
+  SubPortMtuGreaterThanTrunkPortMtu: {
+    reason: "config",
+    advice:
+      "The network's MTU is larger than that of the VM's network: have one of them changed (openstack network set --mtu).",
+  },
+  TrunkDisabled: { reason: "cloud", advice: "The trunk is switched off: openstack network trunk set --enable TRUNK." },
+  TrunkInErrorState: { reason: "cloud", advice: "Ask the cloud's administrator: the trunk's status is ERROR." },
   NetworkNotFound: { reason: "config", advice: 'Look at "network": openstack network list.' },
   SubnetNotFound: { reason: "config", advice: 'Look at "subnets": openstack subnet list.' },
   PortNotFound: { reason: "config", advice: 'Look at "port" and "vmPort": openstack port list.' },

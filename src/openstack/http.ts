@@ -43,9 +43,11 @@ export async function pause(triesBefore: number, firstMs: number): Promise<void>
 /** Asks a cloud's services. Nothing is remembered between requests. */
 export class Http {
   readonly #tls: { ca?: string; rejectUnauthorized?: boolean };
+  readonly #timeoutMs: number;
 
   /** Throws `Failure` (`io`) where the file of certificates cannot be read. */
-  constructor({ caFile, verify }: Pick<Credentials, "caFile" | "verify">) {
+  constructor({ caFile, verify }: Pick<Credentials, "caFile" | "verify">, timeoutMs = TIMEOUT_MS) {
+    this.#timeoutMs = timeoutMs;
     this.#tls = {
       ...(caFile === undefined ? {} : { ca: certificates(caFile) }),
       ...(verify ? {} : { rejectUnauthorized: false }),
@@ -53,20 +55,19 @@ export class Http {
   }
 
   /**
-   * Sends a request and waits for its answer, whatever its status. Throws `Failure` (`busy`) where there is none in time, or
-   * the service says that it is away; what is repeatable is tried again before.
+   * Sends a request and waits for its answer, whatever its status. Where there is none, or the service says that it is away,
+   * what is repeatable is tried again before. Throws `Failure`: `busy` where there is no answer in time, `config` where the
+   * server's certificate is not accepted.
    */
   async send(request: Request): Promise<Answer> {
     for (let tried = 0; ; tried++) {
       const last = !request.repeatable || tried + 1 >= TRIES;
-      let why: string;
       try {
         const answer = await this.#once(request);
         if (!away.has(answer.status) || last) return answer;
-        why = "";
       } catch (e) {
-        why = reasonOf(e);
-        if (last) throw unanswered(request, why, e);
+        if (isUntrusted(e)) throw untrusted(request, e);
+        if (last) throw unanswered(request, reasonOf(e, this.#timeoutMs), e);
       }
       await pause(tried, PAUSE_MS);
     }
@@ -83,7 +84,7 @@ export class Http {
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       redirect: "error",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(this.#timeoutMs),
       tls: this.#tls,
     });
     const content = await response.text();
@@ -116,17 +117,34 @@ function parsed(content: string): unknown {
   }
 }
 
-function reasonOf(e: unknown): string {
-  if (e instanceof Error && e.name === "TimeoutError") return `no answer within ${TIMEOUT_MS} ms`;
-  return e instanceof Error ? e.message : String(e);
+function reasonOf(e: unknown, timeoutMs: number): string {
+  if (e instanceof Error && e.name === "TimeoutError") return `no answer within ${timeoutMs} ms`;
+  // the rest of Bun's sentence is advice to programmers
+  return e instanceof Error ? e.message.replace(/\.? For more information, pass .*$/u, "") : String(e);
+}
+
+function codeOf(e: unknown): string {
+  return e instanceof Error && "code" in e ? String(e.code) : "";
+}
+
+/** OpenSSL's verdicts on a certificate, as DEPTH_ZERO_SELF_SIGNED_CERT. */
+function isUntrusted(e: unknown): boolean {
+  return /CERT|VERIFY/u.test(codeOf(e));
+}
+
+function untrusted({ doing, method, url }: Request, cause: unknown): Failure {
+  const otherName = codeOf(cause) === "ERR_TLS_CERT_ALTNAME_INVALID";
+  return new Failure("config", `${doing}: ${method} ${url}: the server's certificate: ${codeOf(cause)}`, {
+    advice: otherName
+      ? "The certificate is for another name than the URL's: use the name that it was made for."
+      : 'Name the cloud\'s certificates with "cacert" in clouds.yaml (OS_CACERT).',
+    cause,
+  });
 }
 
 function unanswered({ doing, method, url }: Request, why: string, cause: unknown): Failure {
-  const certificate = /certificate|self.signed|issuer/iu.test(why);
   return new Failure("busy", `${doing}: ${method} ${url}: ${why}`, {
-    advice: certificate
-      ? 'Name the cloud\'s certificates with "cacert" in clouds.yaml (OS_CACERT).'
-      : "Look whether the host reaches the cloud's API; then try again.",
+    advice: "Look whether the host reaches the cloud's API; then try again.",
     cause,
   });
 }

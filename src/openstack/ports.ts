@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { Failure } from "../report/failure.ts";
 import { isRefusal } from "./errors.ts";
+import { pause } from "./http.ts";
 import type { Session } from "./session.ts";
 
 const Pair = v.object({ ip_address: v.string(), mac_address: v.exactOptional(v.string()) });
@@ -27,7 +28,11 @@ const Port = v.object({
   trunk_details: v.exactOptional(v.nullable(v.object({ trunk_id: v.string(), sub_ports: v.array(SubPort) }))),
 });
 const OnePort = v.object({ port: Port });
-const Ports = v.object({ ports: v.array(Port) });
+const Ports = v.object({
+  ports: v.array(Port),
+  /** Where the cloud gives long lists in pieces (pagination_max_limit). */
+  ports_links: v.optional(v.array(v.object({ rel: v.string(), href: v.string() })), []),
+});
 
 /** A port. */
 export type Port = v.InferOutput<typeof Port>;
@@ -40,6 +45,13 @@ export type SubPort = v.InferOutput<typeof SubPort>;
 const fields = Object.keys(Port.entries)
   .map((name) => `fields=${name}`)
   .join("&");
+
+/** So often a port is made anew whose making was not answered. */
+const TRIES = 3;
+/** The first pause before that, milliseconds. */
+const PAUSE_MS = 500;
+/** More pieces of a list than this are not asked for: somebody answers in circles. */
+const MAX_PIECES = 1000;
 
 /** What a port to be made, or changed, shall have. */
 export interface PortWish {
@@ -79,12 +91,16 @@ export async function listPorts(
   filters: Readonly<Record<string, string | readonly string[]>>,
   doing: string,
 ): Promise<Port[]> {
-  const json = await session.call({
-    method: "GET",
-    path: `/ports?${[query(filters), fields].filter((q) => q !== "").join("&")}`,
-    doing,
-  });
-  return expected(Ports, json, doing).ports;
+  const found: Port[] = [];
+  let search = `?${[query(filters), fields].filter((q) => q !== "").join("&")}`;
+  for (let piece = 1; ; piece++) {
+    const json = await session.call({ method: "GET", path: `/ports${search}`, doing });
+    const { ports, ports_links: links } = expected(Ports, json, doing);
+    found.push(...ports);
+    const next = links.find((l) => l.rel === "next")?.href;
+    if (next === undefined || piece === MAX_PIECES) return found;
+    search = new URL(next).search;
+  }
 }
 
 /** A port by its id; undefined where it is gone. Throws `Failure`. */
@@ -100,20 +116,44 @@ export async function getPort(session: Session, id: string): Promise<Port | unde
 }
 
 /**
- * Makes a port. Where the answer is lost, it is looked for by its `device_id` before it is made again. Throws `Failure`.
+ * Makes a port. Where the answer is lost, it is looked for by its `device_id` before it is made again. Throws `Failure`,
+ * `incomplete` where the port may have been made all the same.
  */
 export async function createPort(session: Session, wish: PortWish, doing: string): Promise<Port> {
-  for (let tried = 0; ; tried++) {
+  for (let tried = 1; ; tried++) {
     try {
       const json = await session.call({ method: "POST", path: "/ports", body: { port: wish }, doing });
-      return expected(OnePort, json, doing).port;
+      const { port } = expected(OnePort, json, doing);
+      if (tried > 1) await deleteTwins(session, port, doing);
+      return port;
     } catch (e) {
-      const lost = e instanceof Failure && e.reason === "busy" && !isRefusal(e, 429);
-      if (!lost || tried > 0 || wish.device_id === undefined) throw e;
-      const [made] = await listPorts(session, { device_id: wish.device_id }, doing);
+      if (!(e instanceof Failure) || e.reason !== "busy" || wish.device_id === undefined) throw e;
+      const [made] = await seenBy(session, wish.device_id, e, doing);
       if (made !== undefined) return made;
+      if (tried === TRIES) throw uncertain(e);
+      await pause(tried - 1, PAUSE_MS);
     }
   }
+}
+
+/** The ports of a device after an answer was lost. Throws that failure where they cannot be listed either. */
+async function seenBy(session: Session, deviceId: string, lost: Failure, doing: string): Promise<Port[]> {
+  try {
+    return await listPorts(session, { device_id: deviceId }, doing);
+  } catch {
+    throw uncertain(lost);
+  }
+}
+
+/** Deletes what an earlier try made after all, after it had been looked for. */
+async function deleteTwins(session: Session, { id, device_id: deviceId }: Port, doing: string): Promise<void> {
+  for (const twin of await listPorts(session, { device_id: deviceId }, doing))
+    if (twin.id !== id) await deletePort(session, twin.id);
+}
+
+/** A failure after which the port may be there. */
+function uncertain({ reason, message, advice, cause }: Failure): Failure {
+  return new Failure(reason, message, { ...(advice === undefined ? {} : { advice }), cause, incomplete: true });
 }
 
 /**

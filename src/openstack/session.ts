@@ -56,24 +56,33 @@ export class Session {
 
   /** What was granted, of this process, of an earlier one, or of Keystone now. Throws `Failure` (`config`, `busy`). */
   async grant(): Promise<Grant> {
-    this.#grant ??= this.#cache.read();
-    this.#grant ??= await this.#login();
+    this.#grant ??= this.#cache.read() ?? (await this.#another());
     return this.#grant;
   }
 
   /**
-   * Asks the network service; a token that is no longer accepted is renewed once. Throws `Failure` for every answer but 2xx,
-   * as {@link failureOf} says, and `busy` where there is none.
+   * Asks the network service; a token that is no longer accepted is renewed. Throws `Failure` for every answer but 2xx, as
+   * {@link failureOf} says, and `busy` where there is none.
    */
   async call(call: Call): Promise<unknown> {
-    let answer = await this.#send(call, await this.grant());
-    if (answer.status === 401) {
-      this.#cache.forget();
-      this.#grant = await this.#login();
-      answer = await this.#send(call, this.#grant);
+    let grant = await this.grant();
+    let answer = await this.#send(call, grant);
+    // twice: the token that another process obtained meanwhile may be revoked too
+    for (let renewed = 0; answer.status === 401 && renewed < 2; renewed++) {
+      grant = this.#grant = await this.#another(grant);
+      answer = await this.#send(call, grant);
     }
     if (answer.status >= 200 && answer.status < 300) return answer.json;
     throw failureOf(call.doing, answer);
+  }
+
+  /** What another process has been granted by now, or Keystone grants: one process logs in for all that wait. */
+  async #another(refused?: Grant): Promise<Grant> {
+    using _lock = await this.#cache.lock();
+    const kept = this.#cache.read();
+    if (kept !== undefined && kept.token !== refused?.token) return kept;
+    this.#cache.forget();
+    return await this.#login();
   }
 
   async #send({ method, path, body, headers, doing, repeatable }: Call, grant: Grant): Promise<Answer> {
@@ -114,10 +123,9 @@ export class Session {
       grant,
     );
     const known = v.safeParse(Extensions, extensions.json);
-    const complete: Grant = {
-      ...grant,
-      extensions: known.success ? known.output.extensions.map((e) => e.alias) : [],
-    };
+    // without them nothing is kept: it would be without them until the token expires
+    if (!known.success) throw failureOf("list the extensions of Neutron", extensions);
+    const complete: Grant = { ...grant, extensions: known.output.extensions.map((e) => e.alias) };
     this.#cache.write(complete);
     return complete;
   }

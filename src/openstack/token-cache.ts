@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { isObject, stringsOf } from "../ipam/json.ts";
+import { tryLockFile } from "../kernel/locks.ts";
 import type { Credentials } from "./credentials.ts";
 
 /** What Keystone granted. */
@@ -28,6 +29,19 @@ export interface Grant {
 const DIRECTORY = "/run/berth/tokens";
 /** A token that expires within this time, milliseconds, is not used any more: an ADD must get through with it. */
 const MARGIN_MS = 120_000;
+/** How long a process waits for another one that logs in, milliseconds: then it logs in itself. */
+const WAIT_MS = 15_000;
+/** How often it looks, milliseconds. */
+const POLL_MS = 10;
+
+/** Whatever is there; what cannot be removed is not read either, or refused again. */
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true, recursive: true });
+  } catch {
+    // nothing depends on it
+  }
+}
 
 /** The token of one user on one cloud. What cannot be read or written is as good as absent: then Keystone is asked. */
 export class TokenCache {
@@ -60,6 +74,20 @@ export class TokenCache {
     }
   }
 
+  /** Waits for whoever logs in; undefined where that takes too long, or there can be no lock. */
+  async lock(): Promise<Disposable | undefined> {
+    for (const end = performance.now() + WAIT_MS; performance.now() < end; await Bun.sleep(POLL_MS)) {
+      try {
+        mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
+        const lock = tryLockFile(`${this.#path}.lock`);
+        if (lock !== undefined) return lock;
+      } catch {
+        return undefined;
+      }
+    }
+    return undefined;
+  }
+
   /** Keeps a token, readable for this user only. */
   write(grant: Grant): void {
     const fresh = `${this.#path}.${process.pid}.new`;
@@ -68,12 +96,12 @@ export class TokenCache {
       writeFileSync(fresh, JSON.stringify(grant), { mode: 0o600, flag: "wx" });
       renameSync(fresh, this.#path);
     } catch {
-      rmSync(fresh, { force: true });
+      remove(fresh);
     }
   }
 
   /** Removes it: it was refused. */
   forget(): void {
-    rmSync(this.#path, { force: true });
+    remove(this.#path);
   }
 }

@@ -1,11 +1,26 @@
 // Neutron's trunks (Networking API v2.0, "Trunk networking"): ports that a VM's port carries by VLANs.
 import { Failure } from "../report/failure.ts";
 import { isRefusal } from "./errors.ts";
+import { pause } from "./http.ts";
 import { getPort, type Port, type SubPort } from "./ports.ts";
 import type { Session } from "./session.ts";
 
 /** So often another process may have taken the VLAN that was chosen. */
 const TRIES = 50;
+/** So often it is tried where the answer is lost. */
+const LOST_TRIES = 3;
+/** The first pause after that, milliseconds, and how often it is doubled at most. */
+const PAUSE_MS = 10;
+const LONGEST = 5;
+/** Refusals with status 409 that no other VLAN helps against (Neutron, services/trunk/exceptions.py). */
+const lasting = [
+  "PortInUseAsSubPort",
+  "PortInUseAsTrunkParent",
+  "ParentPortInUse",
+  "SubPortMtuGreaterThanTrunkPortMtu",
+  "TrunkDisabled",
+  "TrunkInErrorState",
+];
 /** The highest number of a VLAN (IEEE 802.1Q). */
 const LAST_VLAN = 4094;
 
@@ -50,7 +65,10 @@ export async function addSubPort(session: Session, vmPort: Port, portId: string,
       });
       return id;
     } catch (e) {
-      if (wanted !== undefined || tried >= TRIES || !isRefusal(e, 409)) throw e;
+      const taken = wanted === undefined && isRefusal(e, 409) && !isRefusal(e, ...lasting);
+      const lost = e instanceof Failure && e.reason === "busy";
+      if (tried >= (lost ? LOST_TRIES : TRIES) || !(taken || lost)) throw e;
+      await pause(Math.min(tried, LONGEST), PAUSE_MS);
       const now = await getPort(session, vmPort.id);
       if (now === undefined) throw e;
       trunk = trunkOf(now);
