@@ -25,6 +25,10 @@ function withoutUp(state: unknown): string {
   return JSON.stringify(state).replaceAll("UP", "");
 }
 
+function isNeutron({ ipam }: Readonly<Record<string, unknown>>): boolean {
+  return typeof ipam === "object" && ipam !== null && "type" in ipam && ipam.type === "neutron";
+}
+
 test.each(files)("examples/%s attaches, passes CHECK, and detaches", async (file) => {
   const plugins = readNetworkFile(`${directory}/${file}`).filter((n) => isOurs(n.json));
   expect(plugins.length).toBeGreaterThan(0);
@@ -40,6 +44,11 @@ test.each(files)("examples/%s attaches, passes CHECK, and detaches", async (file
         code: 50,
         msg: expect.stringContaining(`this kernel has no ${kind}`),
       });
+      continue;
+    }
+    if (isNeutron(json)) {
+      // with a cloud it runs in test/openstack/story.suite.ts
+      expect(added.json).toMatchObject({ code: 7, msg: expect.stringContaining("find the credentials of the cloud") });
       continue;
     }
     expect(added.json).not.toHaveProperty("code");

@@ -2,22 +2,22 @@
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { providerFor } from "../ipam/provider-for.ts";
 import type { Allocation, IpamProvider } from "../ipam/provider.ts";
+import type { Neutron } from "../openstack/neutron.ts";
 import type { NeutronConfig } from "../openstack/neutron-config.ts";
-import type { Cloud } from "../plan/cloud.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { AttachmentRecord } from "./record.ts";
 
 /** Who gives an attachment its addresses, and the cloud that these belong to. */
 export interface Providers {
   readonly ipam: IpamProvider;
-  readonly cloud?: Cloud;
+  readonly cloud?: Neutron;
 }
 
 /** The providers of a configuration. Throws `Failure` (`config`). */
 export async function providersOf(config: NetworkConfig, delegate: DelegateCall): Promise<Providers> {
   if (config.ipam?.type === "neutron") {
-    const { Neutron } = await import("../openstack/neutron.ts"); // of no use to all others
-    const neutron = new Neutron(config.ipam as NeutronConfig);
+    const openstack = await import("../openstack/neutron.ts"); // of no use to all others
+    const neutron = new openstack.Neutron(config.ipam as NeutronConfig);
     return { ipam: neutron, cloud: neutron };
   }
   return { ipam: providerFor(config.ipam, { ipRanges: config.runtimeConfig?.ipRanges ?? [], delegate }) };

@@ -1,11 +1,22 @@
 // Garbage collection: attachments that nobody needs any more.
 import type { DelegateCall } from "../ipam/delegated.ts";
+import { describeStray, explainStray } from "../openstack/strays.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
 import { type NetworkConfig, readConfig } from "./config.ts";
 import { detach } from "./detach.ts";
 import { describeKey, type Key } from "./key.ts";
 import { type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
+
+/** Something that a cloud keeps for nobody. */
+export interface CloudStray {
+  /** In words. */
+  readonly what: string;
+  /** The commands that would remove it. */
+  readonly commands: readonly string[];
+  /** Removes it. Throws `Failure`. */
+  readonly remove: () => Promise<void>;
+}
 
 /** What was collected. */
 export interface Collected {
@@ -75,6 +86,21 @@ export async function collect(
 /** The attachments whose namespace is gone, on every network. */
 export function orphans(unreadable: (failure: Failure) => void): AttachmentRecord[] {
   return listRecords(unreadable).filter(isOrphan);
+}
+
+/**
+ * What a network's cloud keeps for containers of this machine that have no record; none where it has no cloud. An ADD
+ * that is under way has one. Throws `Failure`.
+ */
+export async function cloudStrays(config: NetworkConfig, delegate: DelegateCall): Promise<readonly CloudStray[]> {
+  const { cloud } = await providersOf(config, delegate);
+  if (cloud === undefined) return [];
+  const valid = listRecords(() => {}).map((r) => r.key);
+  return (await cloud.strays(config.name, valid)).map((stray) => ({
+    what: describeStray(stray),
+    commands: explainStray(stray),
+    remove: async () => await cloud.remove(stray),
+  }));
 }
 
 /** Detaches every attachment whose namespace is gone. Goes on past failures and throws them together at the end. */

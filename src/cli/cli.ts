@@ -10,6 +10,7 @@ import { installCommand } from "./install.ts";
 import { labRoutes } from "./lab.ts";
 import { lsCommand } from "./ls.ts";
 import { networkRoutes } from "./network.ts";
+import { openstackRoutes } from "./openstack.ts";
 import { repairCommand } from "./repair.ts";
 import { printJson } from "./output.ts";
 import { statusCommand } from "./status.ts";
@@ -40,6 +41,7 @@ const application = buildApplication(
       status: statusCommand,
       install: installCommand,
       network: networkRoutes,
+      openstack: openstackRoutes,
       lab: labRoutes,
       version: versionCommand,
     },

@@ -40,6 +40,7 @@ const SOCK_CLOEXEC = 0x80000;
 
 /** `flock` operations (include/uapi/asm-generic/fcntl.h). */
 export const LOCK_EX = 2;
+/** Fails with EAGAIN instead of waiting. */
 export const LOCK_NB = 4;
 
 function lastErrno(): number {

@@ -10,9 +10,9 @@ import type { Session } from "./session.ts";
 import { removeSubPort } from "./trunks.ts";
 
 /** `device_owner` of a port that Berth made. Neutron gives a trunk's sub-port one of its own. */
-export const MADE = "berth:container";
+const MADE = "berth:container";
 /** `device_owner` of a port that was there before and is only given back. */
-export const TAKEN = "berth:taken";
+const TAKEN = "berth:taken";
 /** What Neutron makes of the owner of a port that a trunk carries. */
 const SUB_PORT = "trunk:subport";
 /** Neutron's limit for `device_id`, characters. */
@@ -23,7 +23,7 @@ const TRIES = 3;
 const MOST_TRIES = 64;
 
 /** What `device_id` says: whose the port is, and in which VM. */
-export function deviceIdOf(vmPort: string, { network, containerId, ifName }: Holder): string {
+function deviceIdOf(vmPort: string, { network, containerId, ifName }: Holder): string {
   const text = `${vmPort}/${network}/${containerId}/${ifName}`;
   if (text.length <= MAX_DEVICE_ID) return text;
   const digest = new Bun.CryptoHasher("sha256").update(containerId).digest("hex");

@@ -87,7 +87,7 @@ export interface Surroundings {
 }
 
 /** Of this process: as OpenStack clients have it (os-client-config). */
-export function surroundings(): Surroundings {
+function surroundings(): Surroundings {
   const { env } = process;
   const own = env["XDG_CONFIG_HOME"] ?? `${env["HOME"] ?? "/root"}/.config`;
   return { env, directories: [...workingDirectory(), `${own}/openstack`, "/etc/openstack"] };

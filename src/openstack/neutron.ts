@@ -3,31 +3,20 @@ import { type Cidr, contains, formatCidr, parseCidr } from "../address/cidr.ts";
 import { ipFamily, parseIp } from "../address/ip.ts";
 import { parseMac } from "../address/mac.ts";
 import type { Allocation, CloudPort, Dns, Holder, IpamProvider, Lease, RouteSpec, Seat } from "../ipam/provider.ts";
-import { listLinks } from "../kernel/links.ts";
-import { Netlink } from "../kernel/netlink.ts";
 import type { AddressPair, Admission, Cloud } from "../plan/cloud.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { canonical, wishPairs } from "./address-pairs.ts";
-import {
-  findPortOf,
-  giveBack,
-  holderOf,
-  makeOrTake,
-  makeWithin,
-  ownership,
-  portsOfVm,
-  takeNamed,
-} from "./container-port.ts";
+import { findPortOf, giveBack, holderOf, makeOrTake, makeWithin, ownership, takeNamed } from "./container-port.ts";
 import { findCredentials } from "./credentials.ts";
 import type { NeutronConfig } from "./neutron-config.ts";
 import { findNetwork, isId, type Network, type Subnet, subnetsOf, theOne } from "./networks.ts";
-import { PairLedger } from "./pair-ledger.ts";
 import { getPort, listPorts, type Port, type PortWish } from "./ports.ts";
 import { checkQuota } from "./quota.ts";
 import { securityGroupIds } from "./security-groups.ts";
 import { Session } from "./session.ts";
 import { addSubPort, trunkOf } from "./trunks.ts";
-import { findVmPort, instanceId } from "./virtual-machine.ts";
+import { pairsOf, type Stray, straysOf } from "./strays.ts";
+import { findVmPort, instanceId, machinePorts } from "./virtual-machine.ts";
 
 /** How long ADD waits for the gateway where the configuration does not say, seconds. */
 const WAIT_S = 5;
@@ -116,8 +105,7 @@ export class Neutron implements IpamProvider, Cloud {
   async release(holder: Holder, ips: readonly string[] = [], known?: CloudPort): Promise<readonly string[]> {
     const port = await this.#find(holder, known);
     if (port === undefined) return [...ips];
-    await this.#dismissAllOf(port);
-    await giveBack(this.#session, port);
+    await this.remove({ ...pairsOf(port), port });
     return port.fixed_ips.map((f) => f.ip_address);
   }
 
@@ -139,32 +127,28 @@ export class Neutron implements IpamProvider, Cloud {
   }
 
   async collect(network: string, valid: readonly Holder[]): Promise<readonly string[]> {
-    const wanted = new Set(valid.map((h) => `${h.containerId}/${h.ifName}`));
     const released: string[] = [];
-    for (const port of await this.strays((h) => h.network === network && !wanted.has(`${h.containerId}/${h.ifName}`))) {
-      await this.#dismissAllOf(port);
-      await giveBack(this.#session, port);
-      released.push(...port.fixed_ips.map((f) => f.ip_address));
+    for (const stray of await this.strays(network, valid)) {
+      await this.remove(stray);
+      released.push(...(stray.port?.fixed_ips ?? []).map((f) => f.ip_address));
     }
     return released;
   }
 
-  /** The ports of this VM's containers that a predicate says nobody needs; pairs without any port are dismissed. Throws `Failure`. */
-  async strays(unneeded: (holder: Holder) => boolean): Promise<readonly Port[]> {
-    const vmPorts = await this.#ownPorts();
-    const ports = await portsOfVm(
-      this.#session,
-      vmPorts.map((p) => p.id),
-    );
-    return ports.filter((port) => {
-      const owner = holderOf(port.device_id);
-      return owner !== undefined && unneeded(owner.holder);
-    });
+  /** What the cloud keeps for containers of this VM that are not in `valid`. Throws `Failure`. */
+  async strays(network: string, valid: readonly Holder[]): Promise<readonly Stray[]> {
+    return await straysOf(this.#session, await this.#vmPorts(), network, valid);
+  }
+
+  /** Removes one of {@link strays}. Throws `Failure`. */
+  async remove({ vmPort, port, pairs, user }: Stray): Promise<void> {
+    if (pairs.length > 0) await wishPairs(this.#session, vmPort, { verb: "dismiss", pairs, user });
+    if (port !== undefined) await giveBack(this.#session, port);
   }
 
   async status(network: string): Promise<void> {
     const doing = `serve network ${network}`;
-    const [vm] = await this.#ownPorts();
+    const [vm] = await this.#vmPorts();
     const wanted = this.#config.network ?? vm?.network_id;
     if (wanted === undefined) {
       throw new Failure("unavailable", `${doing}: no port of the project has the MAC of a NIC of this machine`, {
@@ -209,18 +193,8 @@ export class Neutron implements IpamProvider, Cloud {
     return pairs.filter((pair) => !there.some((t) => t.mac === pair.mac && t.ip === pair.ip));
   }
 
-  /** What a container's port still has admitted: it is about to go. */
-  async #dismissAllOf(port: Port): Promise<void> {
-    const vmPort = holderOf(port.device_id)?.vmPort;
-    if (vmPort === undefined) return;
-    const ledger = new PairLedger(vmPort).entries();
-    const pairs = ledger.filter((e) => e.users.includes(port.id)).map((e) => e.pair);
-    if (ledger.length === 0) {
-      // a disk that was not kept: what a macvlan has is recognised by its MAC
-      const mac = parseMac(port.mac_address) ?? port.mac_address;
-      pairs.push(...port.fixed_ips.map((f) => ({ mac, ip: f.ip_address })));
-    }
-    if (pairs.length > 0) await wishPairs(this.#session, vmPort, { verb: "dismiss", pairs, user: port.id });
+  async #vmPorts(): Promise<readonly Port[]> {
+    return await machinePorts(this.#session, this.#config.vmPort);
   }
 
   async #find(holder: Holder, known: CloudPort | undefined): Promise<Port | undefined> {
@@ -232,30 +206,9 @@ export class Neutron implements IpamProvider, Cloud {
     }
     return await findPortOf(
       this.#session,
-      (await this.#ownPorts()).map((p) => p.id),
+      (await this.#vmPorts()).map((p) => p.id),
       holder,
     );
-  }
-
-  /** The ports of this machine's NICs, or the one that the configuration names. Throws `Failure`. */
-  async #ownPorts(): Promise<readonly Port[]> {
-    const { vmPort } = this.#config;
-    if (vmPort !== undefined) {
-      const port = await getPort(this.#session, vmPort);
-      return port === undefined ? [] : [port];
-    }
-    using nl = new Netlink();
-    const macs = listLinks(nl).flatMap((l) =>
-      l.mac === undefined || l.loopback || l.detail !== undefined ? [] : [l.mac],
-    );
-    if (macs.length === 0) return [];
-    const found = await listPorts(
-      this.#session,
-      { mac_address: [...new Set(macs)] },
-      "find the ports of this machine's NICs",
-    );
-    const instance = instanceId();
-    return instance === undefined ? found : found.filter((p) => p.device_id === instance);
   }
 
   /** Which VM's port, network and subnets: three questions, of which two are asked at once. */

@@ -1,6 +1,8 @@
 // The virtual machine that Berth runs in: which instance it is, and which port is its NIC's.
 import { readFileSync } from "node:fs";
 import { isObject } from "../ipam/json.ts";
+import { listLinks } from "../kernel/links.ts";
+import { Netlink } from "../kernel/netlink.ts";
 import { Failure } from "../report/failure.ts";
 import { getPort, listPorts, type Port } from "./ports.ts";
 import type { Session } from "./session.ts";
@@ -85,4 +87,19 @@ export async function findVmPort(session: Session, { vmPort, mac, instance }: Po
           : 'Name the port with "vmPort".',
     },
   );
+}
+
+/** The ports of this machine's NICs, or the one that a configuration names; none where there are none. Throws `Failure`. */
+export async function machinePorts(session: Session, vmPort: string | undefined): Promise<readonly Port[]> {
+  if (vmPort !== undefined) {
+    const port = await getPort(session, vmPort);
+    return port === undefined ? [] : [port];
+  }
+  using nl = new Netlink();
+  const nics = listLinks(nl).filter((l) => !l.loopback && l.detail === undefined);
+  const macs = [...new Set(nics.flatMap((l) => l.mac ?? []))];
+  if (macs.length === 0) return [];
+  const found = await listPorts(session, { mac_address: macs }, "find the ports of this machine's NICs");
+  const instance = instanceId();
+  return instance === undefined ? found : found.filter((p) => p.device_id === instance);
 }

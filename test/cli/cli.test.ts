@@ -200,6 +200,8 @@ describe("the life of an attachment", () => {
     expect(listed).toContain("route delete 192.168.122.128/32");
     expect(json(berth("gc", "--json"))).toEqual({
       collected: [{ network: "tasks", containerId: "gone", ifName: "eth0" }],
+      cloud: [],
+      errors: [],
     });
     expect(w.ip("", "route show proto 98")).toBe("");
     expect(() => w.link("", "berth-eth1")).toThrow();

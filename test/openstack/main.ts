@@ -21,8 +21,15 @@ function inside(words: readonly string[]): number {
   for (const path of ["/run", "/var/lib"]) mount("tmpfs", path, "tmpfs", 0, "mode=0755");
   using nl = new Netlink();
   nl.do(changeLink("lo", { up: true }));
-  const chosen = suites.filter((s) => words.length === 0 || words.some((w) => s.includes(w)));
-  const flags = ["--timeout=60000", "--reporter=junit", `--reporter-outfile=${report}`];
+  // what begins with a dash is for the test runner, as -t=PATTERN
+  const names = words.filter((w) => !w.startsWith("-"));
+  const chosen = suites.filter((s) => names.length === 0 || names.some((w) => s.includes(w)));
+  const flags = [
+    ...words.filter((w) => w.startsWith("-")),
+    "--timeout=60000",
+    "--reporter=junit",
+    `--reporter-outfile=${report}`,
+  ];
   const files = chosen.map((s) => `./test/openstack/${s}`);
   return Bun.spawnSync([process.execPath, "test", ...flags, ...files], {
     cwd: root,

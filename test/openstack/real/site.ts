@@ -56,17 +56,18 @@ export class Site {
     const site = new Site(services, admin, demo, network.id, subnet.id);
     const router = await demo.must<{ id: string }>("POST", "/routers", { router: { name: `${name}-router` } });
     const added = await demo.call("PUT", `/routers/${router.id}/add_router_interface`, { subnet_id: subnet.id });
-    await site.#plug(await site.port(String(added.json["port_id"])), "router", "lan0");
+    await site.#plug(await site.port(String(added.json["port_id"])), `${name}-router`, "lan0");
+    const outside = `${name}-outside`;
     for (const command of [
-      "ip netns add outside",
-      "ip -n outside link set lo up",
-      "ip -n router link add ext0 type veth peer name eth0 netns outside",
-      "ip -n router addr add 203.0.113.1/24 dev ext0",
-      "ip -n router link set ext0 up",
-      `ip -n outside addr add ${OUTSIDE}/24 dev eth0`,
-      "ip -n outside link set eth0 up",
-      "nsenter --net=/run/netns/router sysctl -qw net.ipv4.ip_forward=1",
-      "nsenter --net=/run/netns/router iptables -t nat -A POSTROUTING -o ext0 -j MASQUERADE",
+      `ip netns add ${outside}`,
+      `ip -n ${outside} link set lo up`,
+      `ip -n ${name}-router link add ext0 type veth peer name eth0 netns ${outside}`,
+      `ip -n ${name}-router addr add 203.0.113.1/24 dev ext0`,
+      `ip -n ${name}-router link set ext0 up`,
+      `ip -n ${outside} addr add ${OUTSIDE}/24 dev eth0`,
+      `ip -n ${outside} link set eth0 up`,
+      `nsenter --net=/run/netns/${name}-router sysctl -qw net.ipv4.ip_forward=1`,
+      `nsenter --net=/run/netns/${name}-router iptables -t nat -A POSTROUTING -o ext0 -j MASQUERADE`,
     ])
       services.run(command.split(" "));
     return site;

@@ -1,0 +1,75 @@
+// What a cloud keeps for containers of a VM that are no more: ports, and pairs that still let their addresses pass.
+import { parseMac } from "../address/mac.ts";
+import type { Holder } from "../ipam/provider.ts";
+import type { AddressPair } from "../plan/cloud.ts";
+import { canonical } from "./address-pairs.ts";
+import { holderOf, portsOfVm } from "./container-port.ts";
+import { PairLedger } from "./pair-ledger.ts";
+import type { Port } from "./ports.ts";
+import type { Session } from "./session.ts";
+
+/** Something that nobody needs any more. */
+export interface Stray {
+  /** Id of the VM's port. */
+  readonly vmPort: string;
+  /** Id of the container's port. */
+  readonly user: string;
+  /** The container's port; absent where it is gone and only its pairs are left. */
+  readonly port?: Port;
+  readonly pairs: readonly AddressPair[];
+}
+
+/** What a container's port has admitted at its VM's, as far as this host knows. */
+export function pairsOf(port: Port): Omit<Stray, "port"> {
+  const vmPort = holderOf(port.device_id)?.vmPort ?? "";
+  const entries = new PairLedger(vmPort).entries();
+  const pairs = entries.filter((e) => e.users.includes(port.id)).map((e) => e.pair);
+  if (entries.length === 0) {
+    // a disk that was not kept: what a macvlan has is recognised by its MAC
+    const mac = parseMac(port.mac_address) ?? port.mac_address;
+    pairs.push(...port.fixed_ips.map((f) => ({ mac, ip: f.ip_address })));
+  }
+  return { vmPort, user: port.id, pairs };
+}
+
+/** The ports of a network's containers that are not in `valid`, and pairs of containers whose port is gone. Throws `Failure`. */
+export async function straysOf(
+  session: Session,
+  vmPorts: readonly Port[],
+  network: string,
+  valid: readonly Holder[],
+): Promise<readonly Stray[]> {
+  const wanted = new Set(valid.map((h) => `${h.network}/${h.containerId}/${h.ifName}`));
+  const ids = vmPorts.map((p) => p.id);
+  const ports = await portsOfVm(session, ids);
+  const strays: Stray[] = ports.flatMap((port) => {
+    const holder = holderOf(port.device_id)?.holder;
+    if (holder === undefined || holder.network !== network) return [];
+    return wanted.has(`${network}/${holder.containerId}/${holder.ifName}`) ? [] : [{ ...pairsOf(port), port }];
+  });
+  const known = new Set(ports.map((p) => p.id));
+  for (const vm of vmPorts) {
+    const there = vm.allowed_address_pairs.map((p) => canonical(p, vm.mac_address));
+    for (const { pair, made, users } of new PairLedger(vm.id).entries()) {
+      if (!made || !there.some((t) => t.mac === pair.mac && t.ip === pair.ip)) continue;
+      for (const user of users) if (!known.has(user)) strays.push({ vmPort: vm.id, user, pairs: [pair] });
+    }
+  }
+  return strays;
+}
+
+/** A stray in words. */
+export function describeStray({ vmPort, port, pairs }: Stray): string {
+  const list = pairs.map((p) => `${p.ip} ${p.mac}`).join(", ");
+  const what = port === undefined ? "the address pair of a port that is gone" : `the port ${port.id} ${port.name}`;
+  return `${what}${list === "" ? "" : ` (${list} at ${vmPort})`}`;
+}
+
+/** The commands that would remove it. */
+export function explainStray({ vmPort, port, pairs }: Stray): string[] {
+  const options = pairs.map(({ ip, mac }) => `--allowed-address ip-address=${ip},mac-address=${mac}`);
+  return [
+    ...(pairs.length === 0 ? [] : [`openstack port unset ${options.join(" ")} ${vmPort}`]),
+    ...(port === undefined ? [] : [`openstack port delete ${port.id}`]),
+  ];
+}
