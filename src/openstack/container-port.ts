@@ -87,8 +87,11 @@ async function take(session: Session, port: Port, vmPort: string, holder: Holder
       { doing, revision: port.revision_number },
     );
   } catch (e) {
-    if (isRefusal(e, 412)) throw inUse("somebody else, since a moment ago,");
-    throw e;
+    const lost = e instanceof Failure && e.reason === "busy";
+    if (!lost && !isRefusal(e, 412)) throw e;
+    const now = await getPort(session, port.id);
+    if (now !== undefined && now.device_id === owner.device_id) return now; // it was taken, and the answer was lost
+    throw lost ? e : inUse("somebody else, since a moment ago,");
   }
 }
 

@@ -14,7 +14,6 @@ const PAUSE_MS = 10;
 const LONGEST = 5;
 /** Refusals with status 409 that no other VLAN helps against (Neutron, services/trunk/exceptions.py). */
 const lasting = [
-  "PortInUseAsSubPort",
   "PortInUseAsTrunkParent",
   "ParentPortInUse",
   "SubPortMtuGreaterThanTrunkPortMtu",
@@ -67,13 +66,16 @@ export async function addSubPort(session: Session, vmPort: Port, portId: string,
     } catch (e) {
       const taken = wanted === undefined && isRefusal(e, 409) && !isRefusal(e, ...lasting);
       const lost = e instanceof Failure && e.reason === "busy";
-      if (tried >= (lost ? LOST_TRIES : TRIES) || !(taken || lost)) throw e;
-      await pause(Math.min(tried, LONGEST), PAUSE_MS);
+      // of a trunk, perhaps of this one: fetch itself repeats a PUT where a connection that was kept ends without an answer
+      const carried = isRefusal(e, "PortInUseAsSubPort");
+      if (tried >= (lost ? LOST_TRIES : TRIES) || !(taken || lost || carried)) throw e;
+      if (!carried) await pause(Math.min(tried, LONGEST), PAUSE_MS);
       const now = await getPort(session, vmPort.id);
       if (now === undefined) throw e;
       trunk = trunkOf(now);
       const mine = trunk.sub_ports.find((s) => s.port_id === portId);
-      if (mine !== undefined) return mine.segmentation_id; // the answer to an earlier try was lost
+      if (mine !== undefined && (wanted === undefined || mine.segmentation_id === wanted)) return mine.segmentation_id;
+      if (carried) throw e;
     }
   }
 }

@@ -22,6 +22,7 @@ export interface Stored extends Body {
   id: string;
   mac_address: string;
   device_id: string;
+  fixed_ips: { subnet_id?: string; ip_address: string }[];
   allowed_address_pairs: { ip_address: string; mac_address?: string }[];
   revision_number: number;
 }
@@ -227,7 +228,11 @@ export class CloudServer implements Disposable {
 
   #listed(all: readonly Body[], { query }: Asked): Body[] {
     const filters = [...new Set(query.keys())].filter((k) => !["fields", "marker"].includes(k));
-    return all.filter((o) => filters.every((k) => query.getAll(k).includes(String(o[k]))));
+    const has = (o: Body, key: string, wanted: string): boolean =>
+      key === "fixed_ips"
+        ? (o as Stored).fixed_ips.some((f) => wanted === `ip_address=${f.ip_address}`)
+        : String(o[key]) === wanted;
+    return all.filter((o) => filters.every((k) => query.getAll(k).some((wanted) => has(o, k, wanted))));
   }
 
   #list(asked: Asked): Response {
@@ -253,8 +258,22 @@ export class CloudServer implements Disposable {
     return port["trunk"] === true ? { ...port, trunk_details: { trunk_id: "trunk", sub_ports } } : port;
   }
 
-  #create({ port }: Body): Response {
-    return Response.json({ port: this.port(port as Body) }, { status: 201 });
+  #create(body: Body): Response {
+    const wish = body["port"] as Partial<Stored>;
+    const used = new Set([...this.ports.values()].flatMap((p) => p.fixed_ips.map((f) => f.ip_address)));
+    const subnet = this.subnets.find((s) => s["network_id"] === wish["network_id"]);
+    const any: { subnet_id?: string; ip_address?: string }[] =
+      subnet === undefined ? [] : [{ subnet_id: String(subnet["id"]) }];
+    const fixed_ips: Stored["fixed_ips"] = [];
+    for (const { subnet_id = "", ip_address } of wish.fixed_ips ?? any) {
+      const base = String(subnet?.["cidr"]).replace(/0\/.*/u, "");
+      const free = Array.from({ length: 250 }, (_, i) => `${base}${i + 2}`).find((ip) => !used.has(ip));
+      const ip = ip_address ?? free ?? "";
+      if (used.has(ip)) return refusal(409, "IpAddressAlreadyAllocated", `IP address ${ip} already allocated`);
+      if (!ip.startsWith(base)) return refusal(400, "InvalidIpForSubnet", `IP address ${ip} is not a valid IP`);
+      fixed_ips.push({ subnet_id, ip_address: ip });
+    }
+    return Response.json({ port: this.port({ ...wish, fixed_ips }) }, { status: 201 });
   }
 
   #update(port: Stored, { body, headers }: Asked): Response {
