@@ -68,7 +68,6 @@ function linksOf(namespace: string): LinkFacts[] {
 function factsOf(namespace: string, name: string): SpaceFacts {
   const of = (protocol: string, args: string): Shown[] =>
     show(namespace, args).filter((o) => String(o.protocol) === protocol);
-  const spell = ({ dst = "?", dev = "?", prefsrc = "?" }: Shown): string => `${dst} dev ${dev} src ${prefsrc}`;
   const routes = of(PROTOCOL, "route show table all");
   const [main, others] = [routes.filter(isMain), routes.filter((r) => !isMain(r))];
   return {
@@ -82,6 +81,11 @@ function factsOf(namespace: string, name: string): SpaceFacts {
     rules: of(PROTOCOL, "rule show").map(({ src = "?", table = "?" }) => `from ${src} lookup ${table}`),
     tables: others.map(spell),
   };
+}
+
+/** A route as the picture shows it. */
+function spell({ dst = "?", dev = "?", prefsrc = "?" }: Shown): string {
+  return `${dst} dev ${dev} src ${prefsrc}`;
 }
 
 function isMain({ table = "main" }: Shown): boolean {
