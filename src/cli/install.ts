@@ -42,8 +42,8 @@ function inodeOf(path: string): string | undefined {
 /** True for a plugin that says itself that it is Berth, of whatever version. */
 function isBerth(path: string): boolean {
   try {
-    const answer = Bun.spawnSync([path], { env: {}, stdin: "ignore", timeout: 10_000 });
-    return answer.stdout.toString().includes("(Berth ") || answer.stdout.toString().startsWith("berth ");
+    const answer = Bun.spawnSync([path, "version"], { env: {}, stdin: "ignore", timeout: 10_000 });
+    return answer.stdout.toString().startsWith("berth ");
   } catch {
     return false;
   }

@@ -295,6 +295,9 @@ describe("install", () => {
     expect(readFileSync(`${bin}/macvlan`, "utf8")).toContain("another plugin");
     expect(install("--types", "macvlan", "--force").code).toBe(0);
     expect(statSync(`${bin}/macvlan`).size).toBe(statSync(process.execPath).size);
+    writeFileSync(`${bin}/berth`, '#!/bin/sh\n[ "$1" = version ] && echo berth 0.0.1\n', { mode: 0o755 });
+    expect(install("--types", "berth")).toMatchObject({ code: 0, err: "" }); // another version is replaced
+    expect(statSync(`${bin}/berth`).size).toBe(statSync(process.execPath).size);
     expect(berth("install", "--types", "bridge")).toMatchObject({
       code: 2,
       err: expect.stringContaining("bridge is no plugin of Berth's"),
