@@ -7,6 +7,7 @@ import { ClientHost, kinds, reserved, run, start } from "./host.ts";
 import { IMAGE, makeArchive } from "./image.ts";
 import { installPlugins, type Network, writeNetwork } from "./networks.ts";
 import { runPage } from "./page.ts";
+import { keepCalls } from "./record.ts";
 
 const SOCKET = "/run/containerd/containerd.sock";
 /** What concerns this machine alone: no registry, no AppArmor, no right to set the OOM score. */
@@ -78,6 +79,7 @@ describe.each(kinds)("ctr run --cni, %s", (kind) => {
       "for i in 1 2 3 4 5; do ping -c 1 -W 1 192.168.122.22 && ping -c 1 -W 1 192.168.10.22 && exit; done; exit 1";
     ctr("run", "--rm", "--cni", "--cgroup", "/ctr/a", IMAGE, "a", "sh", "-c", script);
     w.nothingIsLeft();
+    keepCalls("containerd-ctr", kind);
   });
 
   test("in the background: everything holds; nobody calls DEL, and berth gc takes it back", async () => {
@@ -90,6 +92,7 @@ describe.each(kinds)("ctr run --cni, %s", (kind) => {
     finish("b");
     await until("the namespace is gone", () => run(["berth", "gc", "--json"]) !== "" && reserved().length === 0);
     w.nothingIsLeft();
+    keepCalls("containerd-ctr-detached", kind);
   });
 
   test("ten at the same time", async () => {
@@ -134,6 +137,7 @@ describe.each(kinds)("CRI, %s", (kind) => {
     await cri.stop(id);
     await cri.remove(id);
     w.nothingIsLeft();
+    keepCalls("containerd-cri", kind);
   });
 
   test("chained with portmap: the odd capitals of its port mappings are no wish of Berth's", async () => {
@@ -150,6 +154,7 @@ describe.each(kinds)("CRI, %s", (kind) => {
     await cri.stop(id);
     await cri.remove(id);
     w.nothingIsLeft();
+    keepCalls("containerd-cri-portmap", kind);
   });
 
   test("a namespace that vanished before the stop, as after a reboot", async () => {
@@ -160,6 +165,7 @@ describe.each(kinds)("CRI, %s", (kind) => {
     await cri.stop(id);
     await cri.remove(id);
     w.nothingIsLeft();
+    keepCalls("containerd-cri-netns-gone", kind);
   });
 
   test("no address is left: the pod fails with Berth's words, and nothing stays of it", async () => {
@@ -170,6 +176,7 @@ describe.each(kinds)("CRI, %s", (kind) => {
     await cri.stop(id);
     await cri.remove(id);
     w.nothingIsLeft();
+    keepCalls("containerd-cri-no-address", kind);
   });
 
   test("ten pods at the same time", async () => {

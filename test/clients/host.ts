@@ -14,7 +14,8 @@ const PEER_IPS = ["192.168.122.22", "fd22::22"] as const;
 /** On the other LAN, behind the router. */
 const DESK_IPS = ["192.168.10.30", "fd10::30"] as const;
 const WHO = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n%s\\n' \"$REMOTE_ADDR\"\n";
-const RESERVATIONS = "/var/lib/cni/networks";
+/** Where host-local keeps its reservations, by network. */
+export const RESERVATIONS = "/var/lib/cni/networks";
 
 /** A directory tree that `busybox httpd` serves: /cgi-bin/who answers with the asker's address. */
 export function webTree(directory: string): void {

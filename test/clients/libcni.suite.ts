@@ -4,6 +4,7 @@ import { mkdirSync, symlinkSync } from "node:fs";
 import { ClientHost, type Kind, kinds, run } from "./host.ts";
 import { makeRootfs, SERVER } from "./image.ts";
 import { installPlugins, type Plugin, writeNetwork } from "./networks.ts";
+import { keepCalls } from "./record.ts";
 
 const program = `${process.env["CLIENT_PROGRAMS"] ?? ""}/libcni`;
 const NETNS = "/run/netns/c";
@@ -73,6 +74,7 @@ describe.each(kinds)("%s", (kind) => {
     libcni("del", list);
     libcni("del", list);
     w.nothingIsLeft();
+    keepCalls(`libcni-${cniVersion}`, kind);
   });
 
   test.each([
@@ -95,6 +97,7 @@ describe.each(kinds)("%s", (kind) => {
     libcni("check", list, "-capabilities", ports);
     libcni("del", list, "-capabilities", ports);
     w.nothingIsLeft();
+    keepCalls(`libcni-chain-${chained.map((c) => String(c["type"])).join("-")}`, kind);
   });
 
   test("capabilities ips and mac", () => {
@@ -105,5 +108,6 @@ describe.each(kinds)("%s", (kind) => {
     prove(kind, result, "02:00:5e:10:00:07");
     libcni("del", list, "-capabilities", asked);
     w.nothingIsLeft();
+    keepCalls("libcni-capabilities", kind);
   });
 });

@@ -1,4 +1,4 @@
-// npm run test:clients [WORD…]: the programs that call CNI plugins, each as Debian ships it, against dist/berth. Root; each
+// npm run test:clients [WORD…] [-- --record]: the programs that call CNI plugins, each as Debian ships it, against dist/berth. Root; each
 // suite has namespaces of its own, cgroups included, so that nothing of the machine's is touched and nothing stays.
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { type Counts, countsOf } from "../../scripts/junit.ts";
@@ -8,7 +8,8 @@ import { installPackages, packagesOf } from "./packages.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 const self = import.meta.path;
-const results = `${root}test-results/clients`;
+/** Programs and reports; not in test-results, which `npm test` begins by emptying. */
+const results = `${root}dist/clients`;
 /** A suite that takes longer than this many seconds is ended and counts as failed. */
 const WALL_LIMIT_S = 600;
 const namespaces = "--net --mount --pid --cgroup --fork --kill-child --mount-proc --propagation private".split(" ");
@@ -39,6 +40,7 @@ function inside(suite: string): number {
         TMPDIR: "/run/tmp",
         LC_ALL: "C.UTF-8",
         CLIENT_PROGRAMS: results,
+        ...(process.env["CLIENT_RECORD"] === undefined ? {} : { CLIENT_RECORD: process.env["CLIENT_RECORD"] }),
       },
       stdio: ["ignore", "inherit", "inherit"],
     },
@@ -49,7 +51,10 @@ function inside(suite: string): number {
 async function runSuite(suite: string): Promise<Counts> {
   console.log(`\n== ${suite}`);
   const cgroup = `berth-clients-${process.pid}`;
-  const p = Bun.spawn([process.execPath, self, "enter", suite, cgroup], { stdio: ["ignore", "inherit", "inherit"] });
+  const p = Bun.spawn([process.execPath, self, "enter", suite, cgroup], {
+    env: process.env,
+    stdio: ["ignore", "inherit", "inherit"],
+  });
   const limit = setTimeout(() => p.kill("SIGKILL"), WALL_LIMIT_S * 1000);
   const code = await p.exited;
   clearTimeout(limit);
@@ -121,4 +126,8 @@ async function outside(words: readonly string[]): Promise<number> {
 const [suite = "", cgroup = ""] = args;
 if (mode === "enter") process.exitCode = enter(suite, cgroup);
 else if (mode === "inside") process.exitCode = inside(suite);
-else process.exitCode = await outside(process.argv.slice(2));
+else {
+  const words = process.argv.slice(2);
+  if (words.includes("--record")) process.env["CLIENT_RECORD"] = `${root}test/clients/recorded`;
+  process.exitCode = await outside(words.filter((word) => !word.startsWith("-")));
+}

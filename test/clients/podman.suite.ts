@@ -6,6 +6,7 @@ import { IMAGE, makeArchive } from "./image.ts";
 import { installPlugins, writeNetwork } from "./networks.ts";
 import { HOST_NAMESERVER, resourceLimits } from "./machine.ts";
 import { runPage } from "./page.ts";
+import { keepCalls } from "./record.ts";
 
 /** What concerns this machine alone; what concerns Berth is on the page. */
 const machineConf = `[containers]
@@ -95,6 +96,7 @@ describe.each(kinds)("%s", (kind) => {
     prove("web", kind);
     podman("rm", "-f", "-t", "0", "web");
     w.nothingIsLeft();
+    keepCalls("podman-run", kind);
   });
 
   test("--ip and --mac-address, which come in CNI_ARGS", () => {
@@ -106,6 +108,7 @@ describe.each(kinds)("%s", (kind) => {
     prove("web", kind);
     podman("rm", "-f", "-t", "0", "web");
     w.nothingIsLeft();
+    keepCalls("podman-asked", kind);
   });
 
   test("two networks; disconnect, connect and restart", () => {
@@ -132,6 +135,7 @@ describe.each(kinds)("%s", (kind) => {
     w.answers(attached("web", "second").IPAddress);
     podman("rm", "-f", "-t", "0", "web");
     w.nothingIsLeft();
+    keepCalls("podman-two-networks", kind);
   });
 
   test("an address that is taken, or of another subnet: the words are shown, nothing is left", async () => {
@@ -148,6 +152,7 @@ describe.each(kinds)("%s", (kind) => {
     prove("web", kind);
     podman("rm", "-f", "-t", "0", "web");
     w.nothingIsLeft();
+    keepCalls("podman-refused", kind);
   });
 
   test("a plugin after Berth in the chain refuses: nothing is left", async () => {
@@ -156,6 +161,7 @@ describe.each(kinds)("%s", (kind) => {
     expect(r.code).not.toBe(0);
     expect(r.err).toContain("not today");
     w.nothingIsLeft();
+    keepCalls("podman-chain-fails", kind);
   });
 
   test("twenty at the same time", async () => {

@@ -38,8 +38,11 @@ func run(verb, file, alloc, netns string, ports []string) error {
 	options := []cni.NamespaceOpts{
 		cni.WithCapabilityPortMap(mappings),
 		cni.WithArgs("IgnoreUnknown", "true"),
+		cni.WithArgs("NOMAD_REGION", "global"),
+		cni.WithArgs("NOMAD_NAMESPACE", "default"),
+		cni.WithArgs("NOMAD_JOB_ID", "web"),
+		cni.WithArgs("NOMAD_GROUP_NAME", "web"),
 		cni.WithArgs("NOMAD_ALLOC_ID", alloc),
-		cni.WithArgs("NOMAD_JOB_ID", "docs"),
 	}
 	if verb == "del" {
 		return c.Remove(context.Background(), alloc, netns, options...)
