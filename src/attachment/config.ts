@@ -190,6 +190,29 @@ const conflictDetection = v.strictObject({
   ),
 });
 
+/** Mesos' NetworkInfo as JSON (include/mesos/mesos.proto of apache/mesos): of its fields those that are honoured. */
+const mesosNetworkInfo = v.looseObject({
+  ip_addresses: v.exactOptional(
+    v.array(
+      v.looseObject({
+        ip_address: v.exactOptional(v.pipe(ipOrCidr, described("an address asked for"))),
+      }),
+    ),
+  ),
+  labels: v.exactOptional(
+    v.looseObject({
+      labels: v.exactOptional(
+        v.array(
+          v.looseObject({
+            key: v.pipe(v.string(), described("berth.ip: addresses asked for; berth.mac: the MAC; others are ignored")),
+            value: v.exactOptional(v.pipe(v.string(), described("of berth.ip: separated by commas"))),
+          }),
+        ),
+      ),
+    }),
+  ),
+});
+
 /** The modes of each kind. */
 export const modes = {
   macvlan: ["bridge", "private", "vepa", "passthru", "source"],
@@ -294,6 +317,11 @@ export const networkKeys = {
         v.looseObject({
           ips: v.exactOptional(v.pipe(v.array(ipOrCidr), v.description("addresses asked for"))),
           mac: v.exactOptional(v.pipe(mac, described("the MAC asked for"))),
+        }),
+      ),
+      "org.apache.mesos": v.exactOptional(
+        v.looseObject({
+          network_info: v.exactOptional(v.pipe(mesosNetworkInfo, v.description("what a task asks for"))),
         }),
       ),
     }),

@@ -98,6 +98,10 @@ export function planAttachment(input: PlanInput): Plan {
   if (addresses.length > 0) {
     const wanted = notifySysctls(link).map(({ key: sysctl }) => ({ sysctl, value: "1" }));
     if (has6) wanted.unshift({ sysctl: `net/ipv6/conf/${link}/disable_ipv6`, value: "0" });
+    // or every link of the container on one LAN answers for the addresses of all, and neighbours may learn the wrong MAC
+    if (input.sourceRouting && addresses.some((a) => ipFamily(a.ip) === 4)) {
+      wanted.push({ sysctl: `net/ipv4/conf/${link}/arp_ignore`, value: "1" });
+    }
     for (const { sysctl, value } of wanted) {
       if (!input.missingSysctls.includes(sysctl))
         steps.push({ type: "sysctl", where: "container", key: sysctl, value });

@@ -2,12 +2,11 @@
 // by, and no attachment ever edits another's routes. Pure.
 import { type Cidr, formatCidr, networkOf } from "../address/cidr.ts";
 import { ipFamily } from "../address/ip.ts";
+import { SOURCE_ROUTING_TABLES } from "../kernel/protocol.ts";
 import { type Route, SCOPE_LINK } from "../kernel/routes.ts";
 import type { Step } from "../plan/step.ts";
 import type { NetworkConfig } from "./config.ts";
 
-/** Berth's tables begin here: far from the numbers that people choose. */
-const TABLE_BASE = 98_000_000;
 /** After the rule for local addresses (0), before any that people usually make, and before the main table (32766). */
 const PRIORITY = 980;
 /** Metrics begin here; those below belong to attachments that are to own the default route. */
@@ -41,7 +40,7 @@ export function routingOf(
 export function routingPlace(ifName: string): RoutingPlace {
   const number = /^eth(0|[1-9]\d{0,3})$/u.exec(ifName)?.[1];
   const rank = number === undefined ? NUMBERED + (Bun.hash.xxHash32(ifName) % HASHED) : Number(number);
-  return { table: TABLE_BASE + rank, metric: METRIC_BASE + rank, owningMetric: 1 + rank };
+  return { table: SOURCE_ROUTING_TABLES + rank, metric: METRIC_BASE + rank, owningMetric: 1 + rank };
 }
 
 /** The steps that give an attachment its own table: its prefixes, its routes, and a rule for each of its addresses. */

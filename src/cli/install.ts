@@ -1,9 +1,13 @@
 import { buildCommand } from "@stricli/core";
-import { copyFileSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import example from "../../examples/host-access-auto.conflist" with { type: "text" };
 import { kinds } from "../attachment/config.ts";
+import { RTPROT_BERTH } from "../kernel/protocol.ts";
 import { quote } from "../plan/shell.ts";
 import { Failure } from "../report/failure.ts";
 import * as flag from "./flags.ts";
+import { CONFIG_DIRECTORY } from "./networks.ts";
 import { printJson, reporting } from "./output.ts";
 
 const names: readonly string[] = [...kinds, "berth"];
@@ -19,6 +23,8 @@ function types(value: string): readonly string[] {
 interface Flags {
   readonly binDir: string;
   readonly types: readonly string[];
+  readonly confDir: string;
+  readonly iproute2Dir: string;
   readonly force: boolean;
   readonly json: boolean;
   readonly dryRun: boolean;
@@ -36,8 +42,8 @@ function inodeOf(path: string): string | undefined {
 /** True for a plugin that says itself that it is Berth, of whatever version. */
 function isBerth(path: string): boolean {
   try {
-    const answer = Bun.spawnSync([path], { env: {}, stdin: "ignore", timeout: 10_000 });
-    return answer.stdout.toString().includes("(Berth ") || answer.stdout.toString().startsWith("berth ");
+    const answer = Bun.spawnSync([path, "version"], { env: {}, stdin: "ignore", timeout: 10_000 });
+    return answer.stdout.toString().startsWith("berth ");
   } catch {
     return false;
   }
@@ -59,12 +65,52 @@ function place(executable: string, target: string): "link" | "copy" {
   return how;
 }
 
+/** Puts the executable under all names: what had to be copied to another file system is copied once. */
+function placeAll(executable: string, targets: readonly string[]): { target: string; how: "link" | "copy" }[] {
+  let source = executable;
+  return targets.map((target) => {
+    if (inodeOf(target) === inodeOf(source)) return { target, how: "link" };
+    const how = place(source, target);
+    if (how === "copy") source = target;
+    return { target, how };
+  });
+}
+
+/** A text file beside the plugins. */
+interface TextFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** What is installed beside the plugins: an example no runtime reads (its name), and iproute2's name for the routes' protocol. */
+function textFiles({ confDir, iproute2Dir }: Flags): TextFile[] {
+  return [
+    { path: `${confDir}/berth.conflist.example`, text: example },
+    { path: `${iproute2Dir}/rt_protos.d/berth.conf`, text: `${RTPROT_BERTH} berth\n` },
+  ];
+}
+
+/** Writes a file unless there is one: a person may have edited it. Throws `Failure` (`io`). */
+function provide({ path, text }: TextFile, force: boolean): "written" | "kept" {
+  try {
+    if (!force && inodeOf(path) !== undefined) return readFileSync(path, "utf8") === text ? "written" : "kept";
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    writeFileSync(path, text, { mode: 0o644 });
+    return "written";
+  } catch (e) {
+    throw new Failure("io", `write ${path}: ${e instanceof Error ? e.message : String(e)}`, {
+      advice: "The plugins are in place. Name another directory (--conf-dir, --iproute2-dir).",
+      cause: e,
+    });
+  }
+}
+
 /** `berth install`. */
 export const installCommand = buildCommand({
   docs: {
     brief: "put the plugins into a CNI plugin directory",
     fullDescription:
-      "Hard-links the executable under the plugins' names. A foreign file is never overwritten without --force.",
+      "Hard-links the executable under the plugins' names, and puts an example configuration (berth.conflist.example, which no runtime reads under that name) and the routing protocol's name for ip (proto berth) beside them. What is there already and differs is never overwritten without --force.",
   },
   parameters: {
     flags: {
@@ -82,7 +128,26 @@ export const installCommand = buildCommand({
         default: names.join(","),
         placeholder: "LIST",
       },
-      force: { kind: "boolean", brief: "overwrite other programs of these names", default: false, withNegated: false },
+      confDir: {
+        kind: "parsed",
+        parse: flag.text,
+        brief: "where the example goes",
+        default: CONFIG_DIRECTORY,
+        placeholder: "DIR",
+      },
+      iproute2Dir: {
+        kind: "parsed",
+        parse: flag.text,
+        brief: "iproute2's configuration",
+        default: "/etc/iproute2",
+        placeholder: "DIR",
+      },
+      force: {
+        kind: "boolean",
+        brief: "overwrite other programs and files of these names",
+        default: false,
+        withNegated: false,
+      },
       json: flag.json,
       dryRun: flag.dryRun,
     },
@@ -104,17 +169,20 @@ export const installCommand = buildCommand({
         );
       }
       if (flags.dryRun) {
-        const commands = targets.map((t) => `ln -f ${quote(executable)} ${quote(t)}`);
+        const commands = [
+          ...targets.map((t) => `ln -f ${quote(executable)} ${quote(t)}`),
+          ...textFiles(flags).map(({ path, text }) => `printf %s ${quote(text)} >${quote(path)}`),
+        ];
         return flags.json ? printJson({ commands }) : console.log(commands.join("\n"));
       }
       mkdirSync(flags.binDir, { recursive: true, mode: 0o755 });
-      const done = targets.map((target) => ({
-        target,
-        how: inodeOf(target) === inodeOf(executable) ? "link" : place(executable, target),
-      }));
-      if (flags.json) return printJson({ installed: done });
+      const done = placeAll(executable, targets);
+      const files = textFiles(flags).map((file) => ({ path: file.path, how: provide(file, flags.force) }));
+      if (flags.json) return printJson({ installed: done, files });
       for (const { target, how } of done)
         console.log(`${target}${how === "copy" ? " (a copy: another file system)" : ""}`);
+      for (const { path, how } of files)
+        console.log(`${path}${how === "kept" ? " (kept: it was there and differs)" : ""}`);
     });
   },
 });

@@ -71,15 +71,43 @@ function requireEnvironment(name: VerbName, verb: Verb, env: Environment): void 
 }
 
 /** The MAC that was asked for: the runtime's word before CNI_ARGS', that before args.cni's. */
-function macOf(config: NetworkConfig, args: ReadonlyMap<string, string>): string | undefined {
-  const asked = config.runtimeConfig?.mac ?? args.get("MAC") ?? config.args?.cni?.mac;
+function macOf(config: NetworkConfig, args: ReadonlyMap<string, string>, task: MesosTask): string | undefined {
+  const where = args.has("MAC") ? "CNI_ARGS" : "the label berth.mac";
+  const asked = config.runtimeConfig?.mac ?? args.get("MAC") ?? task.mac ?? config.args?.cni?.mac;
   if (asked === undefined || asked === "") return undefined;
   const mac = parseMac(asked);
   if (mac !== undefined) return mac;
   throw new Failure(
     "request",
-    `use the MAC ${JSON.stringify(asked)} of CNI_ARGS: it is not six pairs of hexadecimal digits`,
+    `use the MAC ${JSON.stringify(asked)} of ${where}: it is not six pairs of hexadecimal digits`,
   );
+}
+
+/** What a Mesos task asks for. */
+interface MesosTask {
+  readonly ips: readonly string[];
+  readonly mac: string | undefined;
+}
+
+/** The wishes in the NetworkInfo that a Mesos agent adds to the configuration. Its `protocol` is no wish: it is always printed. */
+function mesosTask(config: NetworkConfig): MesosTask {
+  const info = config.args?.["org.apache.mesos"]?.network_info;
+  const labels = (info?.labels?.labels ?? []).filter(({ value = "" }) => value !== "");
+  const named = (key: string): string[] => labels.flatMap((label) => (label.key === key ? [label.value ?? ""] : []));
+  const addresses = (info?.ip_addresses ?? []).flatMap(({ ip_address: ip = "" }) => (ip === "" ? [] : [ip]));
+  return { ips: [...addresses, ...named("berth.ip")], mac: named("berth.mac").at(-1) };
+}
+
+/** The addresses that were asked for. A Mesos task's replace those that its configuration file asks for. */
+function ipsOf(config: NetworkConfig, args: ReadonlyMap<string, string>, task: MesosTask): string[] {
+  const inFile = config.args?.cni?.ips ?? [];
+  const wanted = [
+    args.get("IP") ?? "",
+    ...(task.ips.length > 0 ? task.ips : inFile),
+    ...(config.runtimeConfig?.ips ?? []),
+  ];
+  const texts = wanted.flatMap((text) => text.split(",")).map((text) => text.trim());
+  return [...new Set(texts.filter((text) => text !== ""))];
 }
 
 /** Reads a call, its requirements checked. Throws `Failure`. */
@@ -106,7 +134,7 @@ export function readCall(name: VerbName, env: Environment, stdin: string, called
     ifName: env["CNI_IFNAME"] ?? "",
   };
   if (verb.requires.length > 0) checkKey(key);
-  const wanted = [args.get("IP") ?? "", ...(config.args?.cni?.ips ?? []), ...(config.runtimeConfig?.ips ?? [])];
+  const task = mesosTask(config);
   return {
     verb: name,
     version,
@@ -114,8 +142,8 @@ export function readCall(name: VerbName, env: Environment, stdin: string, called
     kind: kindOf(config, calledAs),
     key,
     netns: env["CNI_NETNS"] ?? "",
-    mac: macOf(config, args),
-    ips: [...new Set(wanted.flatMap((text) => text.split(",")).filter((text) => text !== ""))],
+    mac: macOf(config, args, task),
+    ips: ipsOf(config, args, task),
     prevResult: "prevResult" in config ? config["prevResult"] : undefined,
     delegate: { stdin, cniVersion: version, env },
   };

@@ -34,6 +34,8 @@ export const MS_BIND = 0x1000;
 export const MS_REC = 0x4000;
 /** mount(2): changes are not passed on to other mount namespaces. */
 export const MS_PRIVATE = 0x40000;
+/** mount(2): changes are passed on to the other places of the mount, and back. */
+export const MS_SHARED = 0x100000;
 const MNT_DETACH = 2;
 const O_CLOEXEC = 0x80000;
 const SOCK_CLOEXEC = 0x80000;

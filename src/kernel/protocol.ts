@@ -6,3 +6,6 @@ export const RTPROT_BERTH = 98;
 
 /** The link group (IFLA_GROUP, `ip link show group`) of every link that Berth makes: "BERT" in ASCII. */
 export const LINK_GROUP_BERTH = 0x42455254;
+
+/** Source routing's tables begin here: far from the numbers that people choose. */
+export const SOURCE_ROUTING_TABLES = 98_000_000;

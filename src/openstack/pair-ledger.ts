@@ -44,7 +44,7 @@ export class PairLedger {
    *   disk that was not kept, whoever ends has made it
    */
   leave(pair: AddressPair, user: string): boolean {
-    if (list(this.#directory) === undefined) return true;
+    if (!this.exists()) return true;
     rmSync(`${this.#path(pair)}/${user}`, { force: true });
     const left = list(this.#path(pair)) ?? [];
     if (left.length === 0) this.forget(pair);
@@ -54,6 +54,11 @@ export class PairLedger {
   /** The pair is gone, or was never made: nothing is known of it any more. */
   forget(pair: AddressPair): void {
     rmSync(this.#path(pair), { recursive: true, force: true });
+  }
+
+  /** Whether anything was ever written: else nothing is known of any pair. */
+  exists(): boolean {
+    return list(this.#directory) !== undefined;
   }
 
   /** All pairs that somebody needs or needed, with their users, and whether Berth made them. */

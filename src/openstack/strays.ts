@@ -24,9 +24,9 @@ export interface Stray {
 export function pairsOf(port: Port): Omit<Stray, "port"> {
   const { vmPort = "", byTrunk = false } = markOf(port) ?? {};
   if (byTrunk) return { vmPort, user: port.id, pairs: [] }; // its filter is its own
-  const entries = new PairLedger(vmPort).entries();
-  const pairs = entries.filter((e) => e.users.includes(port.id)).map((e) => e.pair);
-  if (entries.length === 0) {
+  const ledger = new PairLedger(vmPort);
+  const pairs = ledger.entries().flatMap((e) => (e.users.includes(port.id) ? [e.pair] : []));
+  if (!ledger.exists()) {
     // a disk that was not kept: what a macvlan has is recognised by its MAC
     const mac = parseMac(port.mac_address) ?? port.mac_address;
     pairs.push(...port.fixed_ips.map((f) => ({ mac, ip: f.ip_address })));

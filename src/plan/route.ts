@@ -3,7 +3,7 @@ import { ipFamily } from "../address/ip.ts";
 import { Errno, type SysError } from "../kernel/errno.ts";
 import { findLink, findLinkByIndex } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
-import { RTPROT_BERTH } from "../kernel/protocol.ts";
+import { RTPROT_BERTH, SOURCE_ROUTING_TABLES } from "../kernel/protocol.ts";
 import {
   deleteRoute,
   describeRoute,
@@ -64,6 +64,11 @@ function adviceFor({ route: { dst } }: RouteStep, owner: string | undefined): st
     : "Remove that route if it is not needed, or give one of the two another metric or table.";
 }
 
+/** True for a route of Berth's that a chained plugin (`sbr`) took from the main table into a table of its own. */
+function wasMoved({ protocol, table }: InstalledRoute): boolean {
+  return protocol === RTPROT_BERTH && table !== TABLE_MAIN && table < SOURCE_ROUTING_TABLES;
+}
+
 /** The type of step `route`. */
 export const route: StepType<RouteStep> = {
   apply(step, pipeline) {
@@ -97,14 +102,15 @@ export const route: StepType<RouteStep> = {
     if (nl === undefined || linkIndex === undefined) return missing;
     const { dst, gateway, source, table } = step.route;
     const wanted = formatCidr(dst);
-    const found = listRoutes(nl, { family: ipFamily(dst.ip), table: table ?? TABLE_MAIN, linkIndex }).some(
+    const same = listRoutes(nl, { family: ipFamily(dst.ip), linkIndex }).filter(
       (r) =>
         formatCidr(r.dst) === wanted &&
         r.gateway === gateway &&
         r.metric === effectiveMetric(step.route) &&
         (source === undefined || r.source === source),
     );
-    return found ? [] : missing;
+    if (same.some((r) => r.table === (table ?? TABLE_MAIN))) return [];
+    return step.where === "container" && table === undefined && same.some(wasMoved) ? [] : missing;
   },
 
   explain(step, shell) {

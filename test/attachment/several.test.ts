@@ -328,3 +328,29 @@ test("a table of Berth's own: its rule stays while one parent's last goes and an
   for (const name of ["c", "d"]) w.removeNamespace(name);
   expect(w.snapshot("")).toEqual(before);
 });
+
+test("two attachments on one LAN: neighbours learn each address at its own MAC", async () => {
+  freshContainer();
+  const onOne = ["98", "97"].map((last, i) => ({
+    config: {
+      ...networks[0],
+      name: `lan-${last}`,
+      ipam: { type: "static", addresses: [{ address: `10.1.0.${last}/24`, gateway: "10.1.0.1" }] },
+    },
+    ifName: `eth${i}`,
+    ip: `10.1.0.${last}`,
+  }));
+  for (const { config, ifName } of onOne) expect((await call("ADD", config, env(ifName))).exitCode).toBe(0);
+  for (const { ip, ifName } of [...onOne, ...onOne]) {
+    w.ip("router", "neighbour flush dev eth1");
+    expect(ping(w.at("router"), ip)).toMatchObject({ ok: true });
+    await Bun.sleep(50); // the other link's answer would come now
+    const [entry] = w.ipJson("router", `neighbour show ${ip} dev eth1`);
+    expect({ ip, at: entry?.["lladdr"] }).toEqual({ ip, at: w.link("c", ifName).mac ?? "" });
+  }
+  const [first, second] = onOne;
+  await call("DEL", first?.config, env("eth0"));
+  expect(ping(w.at("router"), second?.ip ?? "")).toMatchObject({ ok: true });
+  await call("DEL", second?.config, env("eth1"));
+  w.removeNamespace("c");
+});

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { distance, nearest } from "../../src/cli/spelling.ts";
 import fc from "fast-check";
 import { ping } from "../../src/kernel/icmp.ts";
+import { changeLink } from "../../src/kernel/links.ts";
 import { TestWorld } from "../world.ts";
 
 const main = `${import.meta.dir}/../../src/main.ts`;
@@ -284,20 +285,61 @@ describe("install", () => {
     const bin = `${directory}/bin`;
     mkdirSync(bin);
     writeFileSync(`${bin}/macvlan`, "#!/bin/sh\necho another plugin\n", { mode: 0o755 });
-    const refused = berth("install", "--bin-dir", bin);
+    const elsewhere = ["--conf-dir", `${directory}/net.d`, "--iproute2-dir", `${directory}/iproute2`];
+    const install = (...argv: string[]): Outcome => berth("install", "--bin-dir", bin, ...elsewhere, ...argv);
+    const refused = install();
     expect(refused).toMatchObject({ code: 1, err: expect.stringContaining(`${bin}/macvlan is another program`) });
-    expect(berth("install", "--bin-dir", bin, "--types", "macvtap,vlan", "--dry-run").out).toContain(
-      `${bin}/macvtap\n`,
-    );
-    expect(berth("install", "--bin-dir", bin, "--types", "macvtap,vlan")).toMatchObject({ code: 0, err: "" });
+    expect(install("--types", "macvtap,vlan", "--dry-run").out).toContain(`${bin}/macvtap\n`);
+    expect(existsSync(`${bin}/macvtap`)).toBe(false);
+    expect(install("--types", "macvtap,vlan")).toMatchObject({ code: 0, err: "" });
+    expect(statSync(`${bin}/vlan`).ino).toBe(statSync(`${bin}/macvtap`).ino); // copied to this file system once
     expect(statSync(`${bin}/vlan`).mode & 0o111).not.toBe(0);
     expect(readFileSync(`${bin}/macvlan`, "utf8")).toContain("another plugin");
-    expect(berth("install", "--bin-dir", bin, "--types", "macvlan", "--force").code).toBe(0);
+    expect(install("--types", "macvlan", "--force").code).toBe(0);
     expect(statSync(`${bin}/macvlan`).size).toBe(statSync(process.execPath).size);
+    writeFileSync(`${bin}/berth`, '#!/bin/sh\n[ "$1" = version ] && echo berth 0.0.1\n', { mode: 0o755 });
+    expect(install("--types", "berth")).toMatchObject({ code: 0, err: "" }); // another version is replaced
+    expect(statSync(`${bin}/berth`).size).toBe(statSync(process.execPath).size);
     expect(berth("install", "--types", "bridge")).toMatchObject({
       code: 2,
       err: expect.stringContaining("bridge is no plugin of Berth's"),
     });
+  });
+
+  test("an example that works and is read by no runtime, and a name for ip; what was edited is kept", () => {
+    const [conf, iproute2] = [`${directory}/net.d`, `${directory}/iproute2`];
+    const argv = ["install", "--types", ","]; // none: the plugins are the other test's subject
+    const install = (...more: string[]): Outcome =>
+      berth(...argv, "--conf-dir", conf, "--iproute2-dir", iproute2, ...more);
+    expect(install("--dry-run").out).toContain("98 berth");
+    expect(existsSync(conf)).toBe(false);
+    expect(install()).toMatchObject({ code: 0, err: "" });
+    expect(readFileSync(`${iproute2}/rt_protos.d/berth.conf`, "utf8")).toBe("98 berth\n");
+    expect(berth("network", "check", `${conf}/berth.conflist.example`)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("good"),
+    });
+    expect(berth("network", "ls", "--conf-dir", conf).out).toContain("no network");
+    writeFileSync(`${conf}/berth.conflist.example`, "mine");
+    expect(json(install("--json"))).toMatchObject({ files: [{ how: "kept" }, { how: "written" }] });
+    expect(readFileSync(`${conf}/berth.conflist.example`, "utf8")).toBe("mine");
+    expect(install("--force").code).toBe(0);
+    expect(readFileSync(`${conf}/berth.conflist.example`, "utf8")).toContain('"plugins"');
+    writeFileSync(`${directory}/file`, "");
+    expect(berth(...argv, "--conf-dir", `${directory}/file`)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining(`write ${directory}/file/berth.conflist.example`),
+    });
+  });
+
+  test("ip knows the protocol by the installed name", () => {
+    // where iproute2 looks: /etc/iproute2, which this test's own file stands in for
+    const [upper, work] = [`${directory}/upper`, `${directory}/work`];
+    const script =
+      `mount -t tmpfs tmpfs /etc/iproute2 && "$0" "$1" install --bin-dir ${upper} --conf-dir ${work} --types vlan &&` +
+      " ip route add 203.0.113.0/24 dev eth1 proto berth && ip route show proto 98 && ip route del 203.0.113.0/24";
+    w.netlink("").do(changeLink("eth1", { up: true }));
+    expect(w.run(["unshare", "--mount", "sh", "-c", script, process.execPath, main])).toContain("203.0.113.0/24");
   });
 });
 

@@ -119,7 +119,8 @@ describe("what the cloud refuses", () => {
 
   test("the quota of ports, and a subnet without a free address", async () => {
     const { projectId } = site.demo;
-    await site.admin.must("PUT", `/quotas/${projectId}`, { quota: { port: 3 } });
+    const { port } = await site.admin.must<{ port: { used: number } }>("GET", `/quotas/${projectId}/details.json`);
+    await site.admin.must("PUT", `/quotas/${projectId}`, { quota: { port: port.used } });
     expect((await vm.cni("ADD", "f1", network())).json).toMatchObject({
       code: 106,
       msg: expect.stringContaining("OverQuota"),

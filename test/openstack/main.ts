@@ -1,6 +1,7 @@
 // npm run test:openstack [WORD…]: Berth in VMs of a real cloud, started from Debian's packages. Root; all of it runs in
 // namespaces of its own, so that nothing of the machine's is touched and nothing stays.
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { countsOf } from "../../scripts/junit.ts";
 import { mount, MS_PRIVATE, MS_REC } from "../../src/kernel/libc.ts";
 import { changeLink } from "../../src/kernel/links.ts";
 import { Netlink } from "../../src/kernel/netlink.ts";
@@ -86,16 +87,11 @@ async function outside(words: readonly string[]): Promise<number> {
   const limit = setTimeout(() => p.kill("SIGKILL"), WALL_LIMIT_S * 1000);
   const code = await p.exited;
   clearTimeout(limit);
-  let xml = "";
-  try {
-    xml = readFileSync(report, "utf8");
-  } catch {
-    console.log("there is no report: the suites were ended, or died");
-  }
-  const head = /<testsuites [^>]*>/u.exec(xml)?.[0] ?? "";
-  const n = (a: string): number => Number(new RegExp(` ${a}="(\\d+)"`, "u").exec(head)?.[1] ?? 0);
-  const failed = Math.max(n("failures") + n("errors"), code === 0 && n("tests") > 0 ? 0 : 1);
-  console.log(`${Math.max(0, n("tests") - failed - n("skipped"))} passed, ${failed} failed`);
+  const counts = countsOf(report);
+  if (counts === undefined) console.log("there is no report: the suites were ended, or died");
+  const { tests = 0, skipped = 0 } = counts ?? {};
+  const failed = Math.max(counts?.failed ?? 0, code === 0 && tests > 0 ? 0 : 1);
+  console.log(`${Math.max(0, tests - failed - skipped)} passed, ${failed} failed`);
   return failed > 0 ? 1 : 0;
 }
 

@@ -134,14 +134,18 @@ test("the example of docs/openstack.md, with a cloud of clouds.yaml, and host ac
   vm2.container("e1");
   const added = await vm2.cni("ADD", "e1", config, only);
   expect(added.json).not.toHaveProperty("code");
-  const [ip] = (added.json["ips"] as { address: string }[]).map((i) => i.address.replace(/\/.*/u, ""));
-  expect(await answers("vm2", ip ?? "?")).toBe(true);
+  const [address] = (added.json["ips"] as { address: string }[]).map((i) => i.address.replace(/\/.*/u, ""));
+  expect(await answers("vm2", address ?? "?")).toBe(true);
   expect(await answers("e1", "192.168.0.5")).toBe(true);
   expect(await answers("e1", site.outside, 10)).toBe(true);
   const shown = await vm2.berth("openstack", "show", "--json");
   expect(JSON.parse(shown.out)).toMatchObject({
     ports: [
-      { id: vm2.port.id, pairs: [{ ip, owner: "cloudnet-e1-eth0" }], containers: [{ containerId: "e1", ips: [ip] }] },
+      {
+        id: vm2.port.id,
+        pairs: [{ ip: address, owner: "cloudnet-e1-eth0" }],
+        containers: [{ containerId: "e1", ips: [address] }],
+      },
     ],
     problems: [],
   });
