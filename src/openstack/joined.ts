@@ -11,13 +11,10 @@ export type Outcome = Failure | undefined;
 
 let wishes = 0;
 
-/** When a process was started, in the kernel's ticks since boot (proc(5), stat, field 22); undefined where it is gone. */
+/** When a process was started, in the kernel's ticks since boot (proc(5), stat, field 22); undefined where it has ended. */
 function startOf(pid: number): string | undefined {
-  try {
-    return readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\)/su, "").trim().split(" ")[19];
-  } catch {
-    return undefined;
-  }
+  const [state, ...rest] = (read(`/proc/${pid}/stat`) ?? "").replace(/^.*\)/su, "").trim().split(" ");
+  return state === "Z" || state === "X" ? undefined : rest[18]; // nobody has asked for its exit status yet
 }
 
 function read(path: string): string | undefined {
