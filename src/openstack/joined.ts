@@ -9,12 +9,17 @@ const POLL_MS = 5;
 /** What became of a wish; undefined: it was carried out. */
 export type Outcome = Failure | undefined;
 
+/** A process's flag while it ends (include/linux/sched.h). */
+const PF_EXITING = 4;
+
 let wishes = 0;
 
 /** When a process was started, in the kernel's ticks since boot (proc(5), stat, field 22); undefined where it has ended. */
 function startOf(pid: number): string | undefined {
   const [state, ...rest] = (read(`/proc/${pid}/stat`) ?? "").replace(/^.*\)/su, "").trim().split(" ");
-  return state === "Z" || state === "X" ? undefined : rest[18]; // nobody has asked for its exit status yet
+  // its locks are free a moment before its state says that it has ended, and that it says until somebody asks
+  const ending = (Number(rest[5]) & PF_EXITING) !== 0;
+  return ending || state === "Z" || state === "X" ? undefined : rest[18];
 }
 
 function read(path: string): string | undefined {
