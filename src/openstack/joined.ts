@@ -90,6 +90,7 @@ export async function joined<W>(
           const others = waiting(directory, own);
           const all = [wish, ...[...others.values()].map((text) => JSON.parse(text) as W)];
           const outcomes = await attempted(all, carryOut);
+          rmSync(wishPath, { force: true }); // while the lock is held: the next one would carry it out again
           [...others.keys()].forEach((name, i) => writeOutcome(`${directory}/${name}.outcome`, outcomes[i + 1]));
           const [mine] = outcomes;
           if (mine !== undefined) throw mine;

@@ -42,7 +42,11 @@ async function all(
   containers: readonly number[],
 ): Promise<string[]> {
   const children = containers.map((n) => start(cloud, port, wishOf(verb, n)));
-  return (await Promise.all(children.map((c) => c.stdout.text()))).filter((text) => text !== "");
+  const ended = children.map(async (c) => {
+    const [text, code] = await Promise.all([c.stdout.text(), c.exited]);
+    return code === 0 ? text : `${text}ended with ${c.signalCode ?? code}`;
+  });
+  return (await Promise.all(ended)).filter((text) => text !== "");
 }
 
 function numbers(count: number, first = 1): number[] {
