@@ -1,58 +1,27 @@
-// The Neutron port of a container: how it is recognised, made, taken, and given back.
+// The Neutron port of a container: how it is found, made, taken, and given back.
 import { type Cidr, lastOf, networkOf } from "../address/cidr.ts";
 import { ipFamily, ipFromBigInt, ipToBigInt } from "../address/ip.ts";
 import type { Holder } from "../ipam/provider.ts";
 import { Failure } from "../report/failure.ts";
 import { isRefusal } from "./errors.ts";
+import { type Claim, isPortOf, MADE, markFilters, markOf, marksTaken, nameOf, TAKEN, unmarked } from "./mark.ts";
 import { isId, theOne } from "./networks.ts";
 import { createPort, deletePort, getPort, listPorts, type Port, type PortWish, updatePort } from "./ports.ts";
 import type { Session } from "./session.ts";
 import { removeSubPort } from "./trunks.ts";
 
-/** `device_owner` of a port that Berth made. Neutron gives a trunk's sub-port one of its own. */
-const MADE = "berth:container";
-/** `device_owner` of a port that was there before and is only given back. */
-const TAKEN = "berth:taken";
 /** What Neutron makes of the owner of a port that a trunk carries. */
 const SUB_PORT = "trunk:subport";
-/** Neutron's limit for `device_id`, characters. */
-const MAX_DEVICE_ID = 255;
 /** So many addresses of a block may be somebody's before all that are known to be are left out. */
 const TRIES = 3;
 /** So many addresses of a block are tried at all. */
 const MOST_TRIES = 64;
 
-/** What `device_id` says: whose the port is, and in which VM. */
-function deviceIdOf(vmPort: string, { network, containerId, ifName }: Holder): string {
-  const text = `${vmPort}/${network}/${containerId}/${ifName}`;
-  if (text.length <= MAX_DEVICE_ID) return text;
-  const digest = new Bun.CryptoHasher("sha256").update(containerId).digest("hex");
-  return `${vmPort}/${network}/${digest}/${ifName}`;
-}
-
-/** What a `device_id` says; undefined where it is none of Berth's. */
-export function holderOf(deviceId: string): { readonly vmPort: string; readonly holder: Holder } | undefined {
-  const [vmPort, network, containerId, ifName, more] = deviceId.split("/");
-  if (vmPort === undefined || network === undefined || containerId === undefined) return undefined;
-  if (ifName === undefined || more !== undefined || !isId(vmPort)) return undefined;
-  return { vmPort, holder: { network, containerId, ifName } };
-}
-
-/** A port's name, for people. */
-function nameOf({ network, containerId, ifName }: Holder): string {
-  return `${network}-${containerId.slice(0, 12)}-${ifName}`;
-}
-
-/** What makes a port the holder's. */
-export function ownership(vmPort: string, holder: Holder): Pick<PortWish, "device_id" | "device_owner" | "name"> {
-  return { device_id: deviceIdOf(vmPort, holder), device_owner: MADE, name: nameOf(holder) };
-}
-
 /** The ports that containers of a VM have. Throws `Failure`. */
 export async function portsOfVm(session: Session, vmPorts: readonly string[]): Promise<Port[]> {
   if (vmPorts.length === 0) return [];
   const all = await listPorts(session, { device_owner: [MADE, TAKEN, SUB_PORT] }, "list the ports of containers");
-  return all.filter((p) => vmPorts.includes(holderOf(p.device_id)?.vmPort ?? ""));
+  return all.filter((p) => vmPorts.includes(markOf(p)?.vmPort ?? ""));
 }
 
 /** The port of a holder; undefined where it has none. Throws `Failure`. */
@@ -62,49 +31,49 @@ export async function findPortOf(
   holder: Holder,
 ): Promise<Port | undefined> {
   if (vmPorts.length === 0) return undefined;
-  const ids = vmPorts.map((id) => deviceIdOf(id, holder));
-  const [port] = await listPorts(session, { device_id: ids }, `find the port of ${nameOf(holder)}`);
-  return port;
+  for (const filter of markFilters(vmPorts, holder)) {
+    const [port] = await listPorts(session, filter, `find the port of ${nameOf(holder)}`);
+    if (port !== undefined) return port;
+  }
+  return undefined;
 }
 
 function isFree({ device_id: id, device_owner: owner }: Port): boolean {
   return id === "" && owner === "";
 }
 
-/** Makes an existing port, which nobody has, the holder's. Throws `Failure` (`exists`). */
-async function take(session: Session, port: Port, vmPort: string, holder: Holder): Promise<Port> {
+function isClaimed(port: Port, { vmPort, holder }: Claim): boolean {
+  return isPortOf(port, holder) && markOf(port)?.vmPort === vmPort;
+}
+
+/** Makes an existing port, which nobody has, the claimant's. Throws `Failure` (`exists`). */
+async function take(session: Session, port: Port, claim: Claim): Promise<Port> {
   const doing = `take the port ${port.id}`;
-  const { name: _, ...owner } = ownership(vmPort, holder);
   const inUse = (by: string): Failure =>
     new Failure("exists", `${doing}: ${by} has it`, { advice: "Name another, or none: then one is made." });
-  if (port.device_id === owner.device_id) return port; // an earlier call that was killed
+  if (isClaimed(port, claim)) return port; // an earlier call that was killed
   if (!isFree(port)) throw inUse(`${port.device_owner} ${port.device_id}`.trim());
   try {
-    return await updatePort(
-      session,
-      port.id,
-      { ...owner, device_owner: TAKEN },
-      { doing, revision: port.revision_number },
-    );
+    return await updatePort(session, port.id, marksTaken(claim), { doing, revision: port.revision_number });
   } catch (e) {
     const lost = e instanceof Failure && e.reason === "busy";
     if (!lost && !isRefusal(e, 412)) throw e;
     const now = await getPort(session, port.id);
-    if (now !== undefined && now.device_id === owner.device_id) return now; // it was taken, and the answer was lost
+    if (now !== undefined && isClaimed(now, claim)) return now; // it was taken, and the answer was lost
     throw lost ? e : inUse("somebody else, since a moment ago,");
   }
 }
 
 /** Takes a port that was named. Throws `Failure`. */
-export async function takeNamed(session: Session, wanted: string, vmPort: string, holder: Holder): Promise<Port> {
+export async function takeNamed(session: Session, wanted: string, claim: Claim): Promise<Port> {
   const doing = `find the port ${wanted}`;
   const found = await listPorts(session, isId(wanted) ? { id: wanted } : { name: wanted }, doing);
-  return await take(session, theOne(found, "port", wanted, "port"), vmPort, holder);
+  return await take(session, theOne(found, "port", wanted, "port"), claim);
 }
 
 /** Makes a port; where an address that was asked for is one's that nobody has, takes that one. Throws `Failure`. */
-export async function makeOrTake(session: Session, wish: PortWish, vmPort: string, holder: Holder): Promise<Port> {
-  const doing = `create a port for ${nameOf(holder)}`;
+export async function makeOrTake(session: Session, wish: PortWish, claim: Claim): Promise<Port> {
+  const doing = `create a port for ${nameOf(claim.holder)}`;
   try {
     return await createPort(session, wish, doing);
   } catch (e) {
@@ -115,7 +84,7 @@ export async function makeOrTake(session: Session, wish: PortWish, vmPort: strin
     const [port] = await listPorts(session, filter, `find the port with ${ip}`);
     const has = port?.fixed_ips.map((f) => f.ip_address) ?? [];
     if (port === undefined || !asked.every((a) => has.includes(a))) throw e;
-    if (!isFree(port) && port.device_id !== wish.device_id) {
+    if (!isFree(port) && !isClaimed(port, claim)) {
       throw new Failure(
         "address",
         `${e.message}: the port ${port.id} of ${port.device_owner} ${port.device_id} has it`,
@@ -125,7 +94,7 @@ export async function makeOrTake(session: Session, wish: PortWish, vmPort: strin
         },
       );
     }
-    return await take(session, port, vmPort, holder);
+    return await take(session, port, claim);
   }
 }
 
@@ -161,14 +130,14 @@ export async function makeWithin(
 
 /** Gives a holder's port back: one that Berth made is deleted, one that it took is nobody's again. Throws `Failure`. */
 export async function giveBack(session: Session, port: Port): Promise<void> {
-  const vm = holderOf(port.device_id)?.vmPort;
-  if (port.device_owner === SUB_PORT && vm !== undefined) {
-    const vmPort = await getPort(session, vm);
+  const mark = markOf(port);
+  if (mark?.byTrunk === true) {
+    const vmPort = await getPort(session, mark.vmPort);
     if (vmPort !== undefined) await removeSubPort(session, vmPort, port.id);
   }
-  if (port.device_owner !== TAKEN) return await deletePort(session, port.id);
+  if (mark?.taken !== true) return await deletePort(session, port.id);
   try {
-    await updatePort(session, port.id, { device_id: "", device_owner: "" }, { doing: `give the port ${port.id} back` });
+    await updatePort(session, port.id, unmarked(mark), { doing: `give the port ${port.id} back` });
   } catch (e) {
     if (!isRefusal(e, 404)) throw e;
   }

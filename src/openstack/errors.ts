@@ -61,7 +61,12 @@ const meanings: Readonly<Record<string, Meaning>> = {
     advice:
       "The cloud's policy does not let this user do that: give the user the role member in the VM's project, and look whether the network is the project's own.",
   },
-  PortInUseAsSubPort: { reason: "exists", advice: "A trunk carries the port already: name another." },
+  TrunkPortInUse: { reason: "exists", advice: "A trunk carries the port already: name another." },
+  PortInUseAsSubPort: {
+    reason: "exists",
+    advice: "Take the port off its trunk first (openstack network trunk unset).",
+  },
+  PortInUse: { reason: "exists", advice: "Something has the port already: name another." },
   PortInUseAsTrunkParent: { reason: "exists", advice: "The port is a VM's own: name another." },
   SubPortMtuGreaterThanTrunkPortMtu: {
     reason: "config",

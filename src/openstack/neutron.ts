@@ -6,8 +6,9 @@ import type { Allocation, CloudPort, Dns, Holder, IpamProvider, Lease, RouteSpec
 import type { AddressPair, Admission, Cloud } from "../plan/cloud.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { canonical, wishPairs } from "./address-pairs.ts";
-import { findPortOf, giveBack, holderOf, makeOrTake, makeWithin, ownership, takeNamed } from "./container-port.ts";
+import { findPortOf, giveBack, makeOrTake, makeWithin, takeNamed } from "./container-port.ts";
 import { findCredentials } from "./credentials.ts";
+import { type Claim, isPortOf, marksMade } from "./mark.ts";
 import type { NeutronConfig } from "./neutron-config.ts";
 import { findNetwork, isId, type Network, type Subnet, subnetsOf, theOne } from "./networks.ts";
 import { getPort, listPorts, type Port, type PortWish } from "./ports.ts";
@@ -90,6 +91,7 @@ export class Neutron implements IpamProvider, Cloud {
       network_id: place.network.id,
       mac_address: wish.mac_address ?? "fa:16:3e:00:00:01",
       fixed_ips: addresses.map((ip) => ({ ip_address: ip, subnet_id: subnetOf(place.subnets, ip)?.id ?? subnet.id })),
+      description: wish.description ?? "",
       device_id: wish.device_id ?? "",
       device_owner: wish.device_owner ?? "",
       status: "",
@@ -200,9 +202,8 @@ export class Neutron implements IpamProvider, Cloud {
   async #find(holder: Holder, known: CloudPort | undefined): Promise<Port | undefined> {
     if (known !== undefined) {
       const port = await getPort(this.#session, known.id);
-      const owner = port === undefined ? undefined : holderOf(port.device_id)?.holder;
       // one that was given back and taken by another is not this holder's
-      return owner?.containerId === holder.containerId && owner.ifName === holder.ifName ? port : undefined;
+      return port !== undefined && isPortOf(port, holder) ? port : undefined;
     }
     return await findPortOf(
       this.#session,
@@ -271,7 +272,7 @@ export class Neutron implements IpamProvider, Cloud {
     const groups = await securityGroupIds(this.#session, config.securityGroups);
     return {
       network_id: network.id,
-      ...ownership(vm.id, holder),
+      ...marksMade(claimOf(vm, holder, seat)),
       ...(mac === undefined || seat.kind === "ipvlan" ? {} : { mac_address: mac }),
       ...(fixed === undefined ? {} : { fixed_ips: fixed }),
       ...(groups === undefined ? {} : { security_groups: groups }),
@@ -282,11 +283,12 @@ export class Neutron implements IpamProvider, Cloud {
 
   async #port(holder: Holder, ips: readonly string[], seat: Seat, place: Place): Promise<Port> {
     const { port: named } = this.#config;
-    if (named !== undefined) return await takeNamed(this.#session, named, place.vm.id, holder);
+    const claim = claimOf(place.vm, holder, seat);
+    if (named !== undefined) return await takeNamed(this.#session, named, claim);
     const wish = await this.#wish(holder, ips, seat, place);
     const block = this.#block(seat);
     const asked = wish.fixed_ips?.some((f) => f.ip_address !== undefined) === true;
-    if (block === undefined || asked) return await makeOrTake(this.#session, wish, place.vm.id, holder);
+    if (block === undefined || asked) return await makeOrTake(this.#session, wish, claim);
     const subnet = subnetOf(place.subnets, block.ip);
     if (subnet === undefined) {
       throw new Failure("config", `use addressPairs.cidr ${formatCidr(block)}: it is in no subnet of the network`, {
@@ -370,6 +372,10 @@ export class Neutron implements IpamProvider, Cloud {
   }
 }
 
+function claimOf(vm: Port, holder: Holder, { kind }: Seat): Claim {
+  return { vmPort: vm.id, holder, byTrunk: kind === "vlan" };
+}
+
 function bareIp(text: string): string {
   const ip = parseIp(text.replace(/\/.*/u, ""));
   if (ip !== undefined) return ip;
@@ -424,7 +430,7 @@ function explainPort(wish: PortWish, vm: Port, vlanId: number | undefined): stri
   const options = [
     `--network ${wish.network_id}`,
     `--device-owner ${wish.device_owner}`,
-    `--device '${wish.device_id}'`,
+    wish.device_id === undefined ? `--description '${wish.description}'` : `--device '${wish.device_id}'`,
     ...(wish.mac_address === undefined ? [] : [`--mac-address ${wish.mac_address}`]),
     ...(wish.fixed_ips ?? []).map(
       (f) =>

@@ -1,6 +1,7 @@
 // What a cloud says of this VM: its ports, who may pass by them, how much room is left, and what is wrong.
 import { canonical } from "./address-pairs.ts";
-import { holderOf, portsOfVm } from "./container-port.ts";
+import { portsOfVm } from "./container-port.ts";
+import { markOf } from "./mark.ts";
 import { PairLedger } from "./pair-ledger.ts";
 import type { Port } from "./ports.ts";
 import { portQuota } from "./quota.ts";
@@ -86,7 +87,7 @@ export async function overviewOf(session: Session, vmPort?: string): Promise<Ove
     );
   }
   const ports = vms.map((vm): PortView => {
-    const containers = all.filter((p) => holderOf(p.device_id)?.vmPort === vm.id);
+    const containers = all.filter((p) => markOf(p)?.vmPort === vm.id);
     const subPorts = new Map((vm.trunk_details?.sub_ports ?? []).map((s) => [s.port_id, s.segmentation_id]));
     const pairs = ownersOf(vm, containers, problems);
     if (vm.status !== "" && vm.status !== "ACTIVE") problems.push(`the VM's port ${vm.id} is ${vm.status}`);
@@ -105,7 +106,7 @@ export async function overviewOf(session: Session, vmPort?: string): Promise<Ove
       pairs,
       ...(vm.port_security_enabled && left >= 0 ? { pairsLeft: left } : {}),
       containers: containers.map((c) => {
-        const holder = holderOf(c.device_id)?.holder ?? { network: "?", containerId: "?", ifName: "?" };
+        const holder = markOf(c)?.holder ?? { network: "?", containerId: "?", ifName: "?" };
         const vlanId = subPorts.get(c.id);
         return {
           id: c.id,

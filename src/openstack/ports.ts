@@ -17,6 +17,7 @@ const Port = v.object({
   network_id: v.string(),
   mac_address: v.string(),
   fixed_ips: v.array(v.object({ subnet_id: v.string(), ip_address: v.string() })),
+  description: v.optional(v.string(), ""),
   device_id: v.optional(v.string(), ""),
   device_owner: v.optional(v.string(), ""),
   status: v.optional(v.string(), ""),
@@ -58,6 +59,7 @@ export interface PortWish {
   readonly network_id?: string;
   readonly name?: string;
   readonly device_owner?: string;
+  readonly description?: string;
   readonly device_id?: string;
   readonly mac_address?: string;
   readonly fixed_ips?: readonly { readonly subnet_id?: string; readonly ip_address?: string }[];
@@ -78,19 +80,18 @@ export function expected<T extends v.GenericSchema>(schema: T, json: unknown, do
   });
 }
 
+/** What a list is to have: of each field one of the values. */
+export type Filters = Readonly<Record<string, string | readonly string[]>>;
+
 /** A query string; a key with several values stands several times: any of them. */
-export function query(filters: Readonly<Record<string, string | readonly string[]>>): string {
+export function query(filters: Filters): string {
   return Object.entries(filters)
     .flatMap(([key, values]) => [values].flat().map((value) => `${key}=${encodeURIComponent(value)}`))
     .join("&");
 }
 
 /** The ports that a filter names; without one, all that the user may see. Throws `Failure`. */
-export async function listPorts(
-  session: Session,
-  filters: Readonly<Record<string, string | readonly string[]>>,
-  doing: string,
-): Promise<Port[]> {
+export async function listPorts(session: Session, filters: Filters, doing: string): Promise<Port[]> {
   const found: Port[] = [];
   let search = `?${[query(filters), fields].filter((q) => q !== "").join("&")}`;
   for (let piece = 1; ; piece++) {
@@ -116,19 +117,21 @@ export async function getPort(session: Session, id: string): Promise<Port | unde
 }
 
 /**
- * Makes a port. Where the answer is lost, it is looked for by its `device_id` before it is made again. Throws `Failure`,
- * `incomplete` where the port may have been made all the same.
+ * Makes a port. Where the answer is lost, it is looked for by its `device_id`, or else its description, before it is made
+ * again: one of them must be its own. Throws `Failure`, `incomplete` where the port may have been made all the same.
  */
 export async function createPort(session: Session, wish: PortWish, doing: string): Promise<Port> {
+  const { device_id: deviceId, description = "" } = wish;
+  const told = deviceId === undefined ? { description } : { device_id: deviceId };
   for (let tried = 1; ; tried++) {
     try {
       const json = await session.call({ method: "POST", path: "/ports", body: { port: wish }, doing });
       const { port } = expected(OnePort, json, doing);
-      if (tried > 1) await deleteTwins(session, port, doing);
+      if (tried > 1) await deleteTwins(session, port.id, told, doing);
       return port;
     } catch (e) {
-      if (!(e instanceof Failure) || e.reason !== "busy" || wish.device_id === undefined) throw e;
-      const [made] = await seenBy(session, wish.device_id, e, doing);
+      if (!(e instanceof Failure) || e.reason !== "busy") throw e;
+      const [made] = await seenBy(session, told, e, doing);
       if (made !== undefined) return made;
       if (tried === TRIES) throw uncertain(e);
       await pause(tried - 1, PAUSE_MS);
@@ -136,19 +139,18 @@ export async function createPort(session: Session, wish: PortWish, doing: string
   }
 }
 
-/** The ports of a device after an answer was lost. Throws that failure where they cannot be listed either. */
-async function seenBy(session: Session, deviceId: string, lost: Failure, doing: string): Promise<Port[]> {
+/** The ports that may be the one whose answer was lost. Throws that failure where they cannot be listed either. */
+async function seenBy(session: Session, told: Filters, lost: Failure, doing: string): Promise<Port[]> {
   try {
-    return await listPorts(session, { device_id: deviceId }, doing);
+    return await listPorts(session, told, doing);
   } catch {
     throw uncertain(lost);
   }
 }
 
 /** Deletes what an earlier try made after all, after it had been looked for. */
-async function deleteTwins(session: Session, { id, device_id: deviceId }: Port, doing: string): Promise<void> {
-  for (const twin of await listPorts(session, { device_id: deviceId }, doing))
-    if (twin.id !== id) await deletePort(session, twin.id);
+async function deleteTwins(session: Session, id: string, told: Filters, doing: string): Promise<void> {
+  for (const twin of await listPorts(session, told, doing)) if (twin.id !== id) await deletePort(session, twin.id);
 }
 
 /** A failure after which the port may be there. */

@@ -3,7 +3,8 @@ import { parseMac } from "../address/mac.ts";
 import type { Holder } from "../ipam/provider.ts";
 import type { AddressPair } from "../plan/cloud.ts";
 import { canonical } from "./address-pairs.ts";
-import { holderOf, portsOfVm } from "./container-port.ts";
+import { portsOfVm } from "./container-port.ts";
+import { isPortOf, markOf } from "./mark.ts";
 import { PairLedger } from "./pair-ledger.ts";
 import type { Port } from "./ports.ts";
 import type { Session } from "./session.ts";
@@ -21,7 +22,8 @@ export interface Stray {
 
 /** What a container's port has admitted at its VM's, as far as this host knows. */
 export function pairsOf(port: Port): Omit<Stray, "port"> {
-  const vmPort = holderOf(port.device_id)?.vmPort ?? "";
+  const { vmPort = "", byTrunk = false } = markOf(port) ?? {};
+  if (byTrunk) return { vmPort, user: port.id, pairs: [] }; // its filter is its own
   const ledger = new PairLedger(vmPort);
   const pairs = ledger.entries().flatMap((e) => (e.users.includes(port.id) ? [e.pair] : []));
   if (!ledger.exists()) {
@@ -39,13 +41,11 @@ export async function straysOf(
   network: string,
   valid: readonly Holder[],
 ): Promise<readonly Stray[]> {
-  const wanted = new Set(valid.map((h) => `${h.network}/${h.containerId}/${h.ifName}`));
   const ids = vmPorts.map((p) => p.id);
   const ports = await portsOfVm(session, ids);
   const strays: Stray[] = ports.flatMap((port) => {
-    const holder = holderOf(port.device_id)?.holder;
-    if (holder === undefined || holder.network !== network) return [];
-    return wanted.has(`${network}/${holder.containerId}/${holder.ifName}`) ? [] : [{ ...pairsOf(port), port }];
+    if (markOf(port)?.holder.network !== network || valid.some((h) => isPortOf(port, h))) return [];
+    return [{ ...pairsOf(port), port }];
   });
   const known = new Set(ports.map((p) => p.id));
   for (const vm of vmPorts) {

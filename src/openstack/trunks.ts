@@ -14,6 +14,7 @@ const PAUSE_MS = 10;
 const LONGEST = 5;
 /** Refusals with status 409 that no other VLAN helps against (Neutron, services/trunk/exceptions.py). */
 const lasting = [
+  "PortInUse",
   "PortInUseAsTrunkParent",
   "ParentPortInUse",
   "SubPortMtuGreaterThanTrunkPortMtu",
@@ -67,7 +68,7 @@ export async function addSubPort(session: Session, vmPort: Port, portId: string,
       const taken = wanted === undefined && isRefusal(e, 409) && !isRefusal(e, ...lasting);
       const lost = e instanceof Failure && e.reason === "busy";
       // of a trunk, perhaps of this one: fetch itself repeats a PUT where a connection that was kept ends without an answer
-      const carried = isRefusal(e, "PortInUseAsSubPort");
+      const carried = isRefusal(e, "TrunkPortInUse");
       if (tried >= (lost ? LOST_TRIES : TRIES) || !(taken || lost || carried)) throw e;
       if (!carried) await pause(Math.min(tried, LONGEST), PAUSE_MS);
       const now = await getPort(session, vmPort.id);

@@ -33,7 +33,7 @@ describe("what Neutron refuses", () => {
     [404, "PortNotFound", "Port P could not be found.", 7, /port list/u],
     [404, "SecurityGroupNotFound", "Security group G does not exist", 7, /security group list/u],
     [409, "SubPortMtuGreaterThanTrunkPortMtu", "MTU 9000 is larger", 7, /MTU/u],
-    [409, "PortInUseAsSubPort", "Port P is currently a subport for trunk T.", 102, /another/u],
+    [409, "TrunkPortInUse", "Port P is in use by another trunk.", 102, /another/u],
     [409, "SomethingNew", "It cannot be.", 106, /its sentence says why/u],
     [503, "ServiceUnavailable", "The service is unavailable", 11, /try again/u],
   ];

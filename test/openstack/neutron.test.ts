@@ -152,6 +152,53 @@ describe("an attachment", () => {
     cloud.trunk.set(1, "x");
     const { port } = await neutron().allocate(holder, [], seat("vlan"));
     expect([port?.vlanId, port?.admission, cloud.trunk.get(2)]).toEqual([2, undefined, others()[0]?.id ?? ""]);
+    // Neutron puts no port on a trunk that has a device_id
+    expect(others()).toMatchObject([{ device_id: "", description: `${vm.id}/lan/4f5c/eth0` }]);
+    const provider = neutron({ vmPort: vm.id });
+    expect(await provider.collect("lan", [holder])).toEqual([]);
+    await provider.check(holder, ["192.168.0.2"], port);
+    await provider.release(holder);
+    expect([others(), [...cloud.trunk]]).toEqual([[], [[1, "x"]]]);
+  });
+
+  test("of kind vlan with a port that was named gives it back, off the trunk", async () => {
+    const mine = cloud.port({
+      name: "mine",
+      network_id: NETWORK,
+      fixed_ips: [{ subnet_id: "s4", ip_address: "192.168.0.9" }],
+    });
+    const { port } = await neutron({ port: "mine" }).allocate(holder, [], seat("vlan"));
+    expect([port?.vlanId, mine["description"]]).toEqual([1, `${vm.id}/lan/4f5c/eth0/taken`]);
+    mine["device_owner"] = "trunk:subport"; // as Neutron does when a driver has wired it
+    await neutron({ vmPort: vm.id }).release(holder);
+    expect(cloud.ports.get(mine.id)).toMatchObject({ device_id: "", device_owner: "", description: "" });
+    expect([...cloud.trunk]).toEqual([]);
+  });
+
+  test("of kind vlan is five calls, and found where the answer to its making is lost", async () => {
+    await new Session(cloud.credentials()).grant();
+    cloud.asked.length = 0;
+    await neutron().allocate(holder, [], seat("vlan"));
+    expect(cloud.asked.length).toBe(5);
+    cloud.troubles.push(
+      next("POST /ports", (_, usual) => {
+        usual();
+        return silence();
+      }),
+    );
+    await neutron().allocate({ ...holder, containerId: "b" }, [], seat("vlan"));
+    expect([others().length, [...cloud.trunk.keys()]]).toEqual([2, [1, 2]]);
+  });
+
+  test("of kind vlan whose place on the trunk is not answered is given back whole", async () => {
+    cloud.troubles.push(
+      next("PUT /trunks/trunk/add", (_, usual) => {
+        usual();
+        return refusal(409, "TrunkInErrorState", "Trunk is in error state");
+      }),
+    );
+    await failing(neutron().allocate(holder, [], seat("vlan")));
+    expect([others(), [...cloud.trunk]]).toEqual([[], []]);
   });
 
   test("of kind ipvlan has the VM's MAC; of a block that is let pass, 20 need one pair", async () => {
@@ -198,6 +245,22 @@ describe("what nobody needs", () => {
         .toSorted(),
     ).toEqual([elsewhere.device_id, `${vm.id}/lan/alive/eth0`, `${vm.id}/wan/gone/eth0`].toSorted());
     expect(vm.allowed_address_pairs.length).toBe(2);
+  });
+
+  // device_id has 255 characters at most: a longer key is kept by a digest
+  test("is not what belongs to a container with a long id", async () => {
+    const long = { ...holder, containerId: "c".repeat(215) };
+    const provider = neutron({ vmPort: vm.id });
+    const { port, ips } = await provider.allocate(long, [], seat());
+    expect(others()[0]?.device_id.length).toBeLessThanOrEqual(255);
+    expect(await provider.collect("lan", [long])).toEqual([]);
+    await provider.check(
+      long,
+      ips.map((ip) => ip.address.replace(/\/.*/u, "")),
+      port,
+    );
+    await provider.release(long, [], port);
+    expect(others()).toEqual([]);
   });
 });
 

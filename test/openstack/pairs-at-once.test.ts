@@ -339,6 +339,7 @@ describe("one change", () => {
     const known = {
       ...port,
       name: "",
+      description: "",
       fixed_ips: [],
       network_id: "net",
       status: "",

@@ -289,8 +289,8 @@ describe("a trunk", () => {
     expect(await failing(addSubPort(session, vm, "b"))).toMatchObject({ cause: { type: "TrunkInErrorState" } });
     expect(cloud.calls).toEqual(["PUT /trunks/trunk/add_subports", "PUT /trunks/trunk/add_subports"]);
     cloud.troubles.length = 0;
-    cloud.troubles.push(next("PUT /trunks", () => refusal(409, "PortInUseAsSubPort", "Of another trunk"), 9));
-    expect(await failing(addSubPort(session, vm, "b"))).toMatchObject({ cause: { type: "PortInUseAsSubPort" } });
+    cloud.troubles.push(next("PUT /trunks", () => refusal(409, "TrunkPortInUse", "Of another trunk"), 9));
+    expect(await failing(addSubPort(session, vm, "b"))).toMatchObject({ cause: { type: "TrunkPortInUse" } });
   });
 
   test("a VM's port without one", async () => {

@@ -133,6 +133,7 @@ export class CloudServer implements Disposable {
       network_id: "net",
       mac_address: `fa:16:3e:00:${(n >> 8).toString(16).padStart(2, "0")}:${(n & 255).toString(16).padStart(2, "0")}`,
       fixed_ips: [],
+      description: "",
       device_id: "",
       device_owner: "",
       status: "DOWN",
@@ -183,6 +184,8 @@ export class CloudServer implements Disposable {
     if (port === undefined) return refusal(404, "PortNotFound", `Port ${id} could not be found.`);
     if (method === "PUT") return this.#update(port, asked);
     if (method === "DELETE") {
+      if ([...this.trunk.values()].includes(id))
+        return refusal(409, "PortInUseAsSubPort", `Port ${id} is currently a subport for trunk trunk.`);
       this.ports.delete(id);
       return new Response(undefined, { status: 204 });
     }
@@ -300,7 +303,9 @@ export class CloudServer implements Disposable {
         if (has === undefined) return refusal(404, "SubPortNotFound", `Subport ${port} could not be found.`);
         this.trunk.delete(has);
       } else if ([...this.trunk.values()].includes(port)) {
-        return refusal(409, "PortInUseAsSubPort", `Port ${port} is currently a subport for trunk trunk.`);
+        return refusal(409, "TrunkPortInUse", `Port ${port} is in use by another trunk.`);
+      } else if ((this.ports.get(port)?.device_id ?? "") !== "") {
+        return refusal(409, "PortInUse", `Port already has an attached device.`);
       } else if (this.trunk.has(vlan)) {
         return refusal(409, "DuplicateSubPort", `segmentation_id ${vlan} already in use on trunk trunk.`);
       } else this.trunk.set(vlan, port);
