@@ -179,6 +179,23 @@ describe.each(kinds)("%s", (kind) => {
   });
 });
 
+test("Podman and the command on one network: no address twice, one list, each takes back its own", () => {
+  writeNetwork({ name: "lan", kind: "macvlan", ipv4Only: true });
+  w.namespace("c");
+  podman(...CREATE, "--name", "web", "--network", "lan", IMAGE);
+  run(["berth", "attach", "--network", "lan", "--netns", "c"]);
+  expect(reserved().toSorted()).toEqual(["192.168.122.128", "192.168.122.129"]);
+  w.answers("192.168.122.129");
+  const listed = JSON.parse(run(["berth", "ls", "--json"])) as unknown[];
+  expect(listed.length).toBe(2);
+  run(["berth", "detach", "--network", "lan", "--netns", "c"]);
+  expect(reserved()).toEqual(["192.168.122.128"]);
+  prove("web", "macvlan");
+  podman("rm", "-f", "-t", "0", "web");
+  w.removeNamespace("c");
+  w.nothingIsLeft();
+});
+
 test("a network that Podman itself creates has no host access, until it is added to the file", () => {
   podman("network", "create", "-d", "macvlan", "-o", "parent=eth1", "--subnet", "192.168.122.0/24", "made");
   const peerHears = (): void => {
