@@ -1,11 +1,11 @@
 // What Berth relies on of Keystone and Neutron, said once: the real ones and their double must both answer so.
-import { beforeAll, describe } from "bun:test";
+import { afterAll, beforeAll, describe } from "bun:test";
 import { declareIdentity } from "./contract/identity.ts";
 import { declareNetworks } from "./contract/networks.ts";
 import { declarePairs } from "./contract/pairs.ts";
 import { declarePorts } from "./contract/ports.ts";
 import { declareTrunks } from "./contract/trunks.ts";
-import { byPassword, type Cast, send, User } from "./contract/users.ts";
+import { byPassword, type Cast, send, strike, User } from "./contract/users.ts";
 
 /** A cloud to be looked at. Its users are admin, demo and reader (both of project demo) and other; a password is its user's name. */
 export interface ContractCloud {
@@ -41,6 +41,7 @@ export function declareContract(name: string, start: () => Promise<ContractCloud
     beforeAll(async () => {
       cast = await castOf(await start());
     }, 300_000);
+    afterAll(async () => await (cast === undefined ? undefined : strike(cast)), 120_000);
     declareIdentity(stage);
     declareNetworks(stage);
     declarePorts(stage);

@@ -136,7 +136,7 @@ export function declarePorts(stage: Stage): void {
       const { admin, other, reader } = stage();
       const path = `/quotas/${demo.projectId}`;
       const used = (await demo.ask("GET", `${path}/details.json`)).body.quota.port.used as number;
-      expect(used).toBe((await demo.find("")).length);
+      expect(used).toBe((await demo.find(`project_id=${demo.projectId}`)).length);
       refused(await demo.ask("PUT", path, { quota: { port: used } }), 403, "PolicyNotAuthorized", /update_quota/u);
       expect((await admin.ask("PUT", path, { quota: { port: used } })).status).toBe(200);
       refused(await post({}), 409, "OverQuota", /Quota exceeded for resources: \['port'\]/u);

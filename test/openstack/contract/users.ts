@@ -45,6 +45,8 @@ export class User {
   readonly id: string;
   readonly projectId: string;
   readonly neutron: string;
+  /** What {@link User.make} made. */
+  readonly made: { readonly kind: string; readonly id: string }[] = [];
 
   constructor(authUrl: string, { headers, body }: Reply) {
     this.authUrl = authUrl;
@@ -68,6 +70,7 @@ export class User {
   async make(kind: string, values: object): Promise<Json> {
     const { status, body } = await this.ask("POST", `/${kind}s`, { [kind]: values });
     if (status !== 201) throw new Error(`make a ${kind}: ${status} ${JSON.stringify(body)}`);
+    this.made.push({ kind, id: body[kind].id });
     return body[kind];
   }
 
@@ -124,6 +127,18 @@ export interface Cast {
   login(user: string, project?: string): Promise<User>;
   /** A new network of demo's with one subnet. */
   network(cidr?: string, more?: object): Promise<{ net: Json; subnet: Json }>;
+}
+
+/** Removes what the tests made: other suites count what there is. */
+export async function strike({ admin, demo }: Cast): Promise<void> {
+  const ids = (kind: string): string[] => demo.made.filter((m) => m.kind === kind).map((m) => m.id);
+  for (const id of ids("trunk")) await admin.ask("DELETE", `/trunks/${id}`);
+  for (const id of ids("network")) {
+    const { body } = await admin.ask("GET", `/ports?network_id=${id}&fields=id`);
+    for (const port of body.ports as Json[]) await admin.ask("DELETE", `/ports/${port.id}`);
+    const { status } = await admin.ask("DELETE", `/networks/${id}`);
+    if (status !== 204 && status !== 404) throw new Error(`remove the network ${id}: ${status}`);
+  }
 }
 
 /** The cast, once the cloud is there. */
