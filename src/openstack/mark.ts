@@ -31,7 +31,7 @@ export interface Mark extends Claim {
 type Marked = Pick<Port, "device_id" | "device_owner" | "description">;
 
 /** The text for a holder in a VM. */
-export function markText(vmPort: string, { network, containerId, ifName }: Holder): string {
+function markText(vmPort: string, { network, containerId, ifName }: Holder): string {
   const text = `${vmPort}/${network}/${containerId}/${ifName}`;
   if (text.length + WAS_TAKEN.length <= MAX_TEXT) return text;
   const digest = new Bun.CryptoHasher("sha256").update(containerId).digest("hex");

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { Neutron } from "../../src/openstack/neutron.ts";
 import { findCredentials } from "../../src/openstack/credentials.ts";
 import { Session } from "../../src/openstack/session.ts";
@@ -19,6 +19,11 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(async () => await proxy[Symbol.asyncDispose]());
 beforeEach(() => proxy.reset());
+// what a test that failed left does not fail the next one
+afterEach(async () => {
+  proxy.reset();
+  await vm.cni("DEL", "f1", network());
+});
 
 function network(ipam: object = {}): Record<string, unknown> {
   return {
