@@ -138,7 +138,8 @@ async function change(
       }
       try {
         await updatePort(session, portId, { allowed_address_pairs: next }, { doing, revision: port.revision_number });
-        return end();
+        // Neutron may let two changes of one revision through, and then stores both lists: a pair that was taken away is back
+        if (remove.length === 0 || tried + 1 >= TRIES) return end();
       } catch (e) {
         if (isRefusal(e, "AddressPairAndPortSecurityRequired")) return end(); // switched off meanwhile
         const gone = isRefusal(e, "PortNotFound");

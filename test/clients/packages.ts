@@ -9,6 +9,7 @@ const own = [
   "busybox-static",
   "containernetworking-plugins",
   "iproute2",
+  "iputils-ping",
   "iptables",
 ];
 

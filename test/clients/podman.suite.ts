@@ -1,6 +1,6 @@
 // Podman with its CNI backend, as Debian 12 ships it (4.3).
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { ClientHost, type Kind, kinds, reserved, run, start } from "./host.ts";
 import { IMAGE, makeArchive } from "./image.ts";
 import { installPlugins, writeNetwork } from "./networks.ts";
@@ -177,6 +177,43 @@ describe.each(kinds)("%s", (kind) => {
     await Promise.all(names.map((n) => start(["podman", "rm", "-f", "-t", "0", n])));
     w.nothingIsLeft();
   });
+});
+
+test("Podman and the command on one network: no address twice, one list, each takes back its own", () => {
+  writeNetwork({ name: "lan", kind: "macvlan", ipv4Only: true });
+  w.namespace("c");
+  podman(...CREATE, "--name", "web", "--network", "lan", IMAGE);
+  run(["berth", "attach", "--network", "lan", "--netns", "c"]);
+  expect(reserved().toSorted()).toEqual(["192.168.122.128", "192.168.122.129"]);
+  w.answers("192.168.122.129");
+  const listed = JSON.parse(run(["berth", "ls", "--json"])) as unknown[];
+  expect(listed.length).toBe(2);
+  run(["berth", "detach", "--network", "lan", "--netns", "c"]);
+  expect(reserved()).toEqual(["192.168.122.128"]);
+  prove("web", "macvlan");
+  podman("rm", "-f", "-t", "0", "web");
+  w.removeNamespace("c");
+  w.nothingIsLeft();
+});
+
+test("a network that Podman itself creates has no host access, until it is added to the file", () => {
+  podman("network", "create", "-d", "macvlan", "-o", "parent=eth1", "--subnet", "192.168.122.0/24", "made");
+  const peerHears = (): void => {
+    podman(...CREATE, "--name", "web", "--network", "made", "--ip", "192.168.122.177", IMAGE);
+    w.run("peer", ["busybox", "ping", "-c", "1", "-W", "3", "192.168.122.177"]);
+  };
+  peerHears();
+  expect(() => w.answers("192.168.122.177")).toThrow();
+  podman("rm", "-f", "-t", "0", "web");
+  const file = "/etc/cni/net.d/made.conflist";
+  const list = JSON.parse(readFileSync(file, "utf8")) as { plugins: Record<string, unknown>[] };
+  const [first, ...others] = list.plugins;
+  writeFileSync(file, JSON.stringify({ ...list, plugins: [{ ...first, hostrouteif: "auto" }, ...others] }));
+  peerHears();
+  w.answers("192.168.122.177");
+  podman("rm", "-f", "-t", "0", "web");
+  podman("network", "rm", "made");
+  w.nothingIsLeft();
 });
 
 test("the page's commands, from nothing to a ping and back", () => {

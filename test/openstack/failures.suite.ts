@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { Neutron } from "../../src/openstack/neutron.ts";
 import { findCredentials } from "../../src/openstack/credentials.ts";
 import { Session } from "../../src/openstack/session.ts";
@@ -19,6 +19,11 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(async () => await proxy[Symbol.asyncDispose]());
 beforeEach(() => proxy.reset());
+// what a test that failed left does not fail the next one
+afterEach(async () => {
+  proxy.reset();
+  await vm.cni("DEL", "f1", network());
+});
 
 function network(ipam: object = {}): Record<string, unknown> {
   return {
@@ -66,7 +71,8 @@ describe("the API calls of an ADD", () => {
     ]);
     proxy.reset();
     expect((await vm.cni("DEL", "f1", network())).exitCode).toBe(0);
-    expect(proxy.asked).toEqual(["GET /ports/ID", "PUT /ports/ID", "GET /ports/ID", "DELETE /ports/ID"]);
+    const pairs = ["GET /ports/ID", "PUT /ports/ID", "GET /ports/ID"];
+    expect(proxy.asked).toEqual([...pairs, "GET /ports/ID", "DELETE /ports/ID"]);
     await nothingIsLeft();
   });
 });
@@ -178,6 +184,71 @@ describe("what the cloud refuses", () => {
     await nothingIsLeft();
   }, 60_000);
 });
+
+test("both families: an address of each, and both pairs by one change", async () => {
+  const subnet = { network_id: site.networkId, cidr: "fd00:5::/64", ip_version: 6, name: "six" };
+  const { id } = await site.demo.must<{ id: string }>("POST", "/subnets", { subnet });
+  await vm.cni("STATUS", "", network());
+  proxy.reset();
+  const { json } = await vm.cni("ADD", "f1", network());
+  const ips = (json["ips"] as { address: string; gateway: string }[]).toSorted(
+    (a, b) => a.address.length - b.address.length,
+  );
+  expect(json["routes"]).toEqual([
+    { dst: "0.0.0.0/0", gw: "192.168.0.1" },
+    { dst: "::/0", gw: "fd00:5::1" },
+  ]);
+  expect(ips.map((i) => i.gateway).toSorted()).toEqual(["192.168.0.1", "fd00:5::1"]);
+  expect((await vm.pairs()).length).toBe(2);
+  expect(proxy.asked.filter((a) => a.startsWith("PUT")).length).toBe(1);
+  expect((await vm.cni("CHECK", "f1", network())).exitCode).toBe(0);
+  expect((await vm.cni("DEL", "f1", network())).exitCode).toBe(0);
+  await nothingIsLeft();
+  await site.demo.must("DELETE", `/subnets/${id}`);
+}, 60_000);
+
+test("an existing port is taken and given back: by name, and by an address that was asked for", async () => {
+  for (const by of ["port", "ip"] as const) {
+    const wish = { network_id: site.networkId, name: "mine", fixed_ips: [{ ip_address: "192.168.0.44" }] };
+    const { id } = await site.demo.must<{ id: string }>("POST", "/ports", { port: wish });
+    const config = network(by === "port" ? { port: "mine" } : { ip: "192.168.0.44" });
+    expect((await vm.cni("ADD", "f1", config)).json).toMatchObject({ ips: [{ address: "192.168.0.44/24" }] });
+    expect(await site.port(id)).toMatchObject({ name: "mine", device_owner: "berth:taken" });
+    expect((await vm.cni("ADD", "f9", config, { CNI_NETNS: "/run/netns/f1", CNI_IFNAME: "eth9" })).exitCode).toBe(1);
+    expect((await vm.cni("DEL", "f1", config)).exitCode).toBe(0);
+    expect(await site.port(id)).toMatchObject({ name: "mine", device_owner: "", device_id: "" });
+    await site.demo.must("DELETE", `/ports/${id}`);
+    await nothingIsLeft();
+  }
+}, 60_000);
+
+test("a gateway that does not answer is remarked, or refused where it is required, and leaves nothing", async () => {
+  const router = (state: string): string =>
+    site.services.run(["ip", "-n", "failing-router", "link", "set", "lan0", state]);
+  router("down");
+  const patient = { waitReachable: 1 };
+  const reply = await vm.cni("ADD", "f1", network(patient));
+  expect(reply.exitCode).toBe(0);
+  expect(reply.remarks).toContain("the gateway 192.168.0.1 did not answer 192.168.0.");
+  expect((await vm.cni("DEL", "f1", network(patient))).exitCode).toBe(0);
+  expect((await vm.cni("ADD", "f1", network({ ...patient, requireReachable: true }))).json).toMatchObject({
+    code: 11,
+    msg: expect.stringContaining("the gateway 192.168.0.1 did not answer"),
+  });
+  await nothingIsLeft();
+  router("up");
+}, 60_000);
+
+test("a dry run prints the openstack commands beside the ip commands, and changes nothing", async () => {
+  site.services.run(["sh", "-c", `printf '%s' '${JSON.stringify(network())}' > /run/cloudnet.conf`]);
+  const { out, exitCode } = await vm.berth("attach", "--dry-run", "--config", "/run/cloudnet.conf", "--netns", "f1");
+  expect(exitCode).toBe(0);
+  const lines = out.trim().split("\n");
+  expect(lines[0]).toMatch(/^openstack port create --network .* 'cloudnet-f1-eth0'/u);
+  expect(out).toMatch(/^openstack port set --allowed-address ip-address=192\.168\.0\.\d+,mac-address=fa:16:3e:/mu);
+  expect(out).toMatch(/^ip link add link eth0 name eth0 netns f1 address fa:16:3e:/mu);
+  await nothingIsLeft();
+}, 60_000);
 
 describe("logins", () => {
   test("an application credential; a token that was revoked between calls is renewed", async () => {

@@ -178,7 +178,9 @@ describe("many at once", () => {
     second.now = true;
     await again;
     const left = await vm2.pairs();
-    expect(left).toEqual([expect.stringContaining("10.0.0.1 ")]);
+    // Neutron may let two changes of one revision through: the stranger, who does not look again, may have lost a removal
+    expect(left.filter((pair) => !pair.startsWith("10.0.0.1 "))).toEqual([]);
+    expect(left.length).toBeGreaterThan(0);
     expect((await site.ports("&device_owner=berth:container")).length).toBe(0);
     for (const name of names) site.services.run(["ip", "netns", "del", name]);
     await site.demo.must("PUT", `/ports/${vm2.port.id}`, { port: { allowed_address_pairs: [] } });
