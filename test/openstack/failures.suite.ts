@@ -35,6 +35,11 @@ function network(ipam: object = {}): Record<string, unknown> {
   };
 }
 
+/** Takes the gateway off its network, or puts it back. */
+function gateway(state: "down" | "up"): void {
+  site.services.run(["ip", "-n", "failing-router", "link", "set", "lan0", state]);
+}
+
 /** What an ADD with other credentials is answered. */
 async function as(env: Record<string, string>): Promise<Record<string, unknown>> {
   return (await vm.cni("ADD", "f1", network(), { ...credentials(), ...env })).json;
@@ -223,9 +228,7 @@ test("an existing port is taken and given back: by name, and by an address that 
 }, 60_000);
 
 test("a gateway that does not answer is remarked, or refused where it is required, and leaves nothing", async () => {
-  const router = (state: string): string =>
-    site.services.run(["ip", "-n", "failing-router", "link", "set", "lan0", state]);
-  router("down");
+  gateway("down");
   const patient = { waitReachable: 1 };
   const reply = await vm.cni("ADD", "f1", network(patient));
   expect(reply.exitCode).toBe(0);
@@ -236,7 +239,7 @@ test("a gateway that does not answer is remarked, or refused where it is require
     msg: expect.stringContaining("the gateway 192.168.0.1 did not answer"),
   });
   await nothingIsLeft();
-  router("up");
+  gateway("up");
 }, 60_000);
 
 test("a dry run prints the openstack commands beside the ip commands, and changes nothing", async () => {
