@@ -14,6 +14,11 @@ afterAll(async () => await cloud?.[Symbol.asyncDispose]());
 
 declareContract("the double", started);
 
+test("the contract leaves nothing behind", () => {
+  const { networks, ports, trunks } = cloud?.neutron ?? {};
+  expect([networks?.networks, networks?.subnets, ports?.rows, trunks?.rows].map((m) => m?.size)).toEqual([0, 0, 0, 0]);
+});
+
 /** Asks one of the double's services. */
 async function ask(url: string, token: string, method = "GET", body?: object, revision?: number): Promise<Response> {
   return await fetch(url, {

@@ -91,7 +91,7 @@ export function declarePorts(stage: Stage): void {
       expect(body.port.mac_address).toBe("FA:16:3E:AA:BB:02");
       refused(await post({ mac_address: "fa:16:3e:aa:bb:02" }), 409, "MacAddressInUse", /fa:16:3e:aa:bb:02 is in use/u);
       for (const query of ["mac_address=fa:16:3e:aa:bb:02", "mac_address=FA:16:3E:AA:BB:02"]) {
-        expect(await demo.find(query)).toEqual([body.port.id]);
+        expect(await demo.find(`network_id=${net.id}&${query}`)).toEqual([body.port.id]);
       }
     });
 
