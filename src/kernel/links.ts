@@ -84,6 +84,8 @@ export interface NewSubInterface {
   readonly group?: number;
   /** Descriptor of the namespace it is made in; absent: the socket's own. */
   readonly namespaceFd?: number;
+  /** What the socket's namespace calls the parent's by; absent: the parent is in the socket's own. */
+  readonly parentNamespaceId?: number;
 }
 
 /** What may be changed of a link; absent keys stay as they are. */
@@ -115,6 +117,7 @@ export function newSubInterface(link: NewSubInterface): Request {
   if (link.mtu !== undefined) w.attributeU32(IFLA_MTU, link.mtu);
   if (link.mac !== undefined) w.attribute(IFLA_ADDRESS, macToBytes(link.mac));
   if (link.group !== undefined) w.attributeU32(IFLA_GROUP, link.group);
+  if (link.parentNamespaceId !== undefined) w.attributeU32(IFLA_LINK_NETNSID, link.parentNamespaceId);
   if (link.namespaceFd !== undefined) w.attributeU32(IFLA_NET_NS_FD, link.namespaceFd);
   w.nest(IFLA_LINKINFO, (info) => {
     info.attributeString(IFLA_INFO_KIND, link.detail.kind);

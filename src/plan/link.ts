@@ -1,6 +1,16 @@
 import { Errno, type SysError } from "../kernel/errno.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
-import { changeLink, deleteLink, findLink, type Link, listLinks, newSubInterface } from "../kernel/links.ts";
+import {
+  changeLink,
+  deleteLink,
+  findLink,
+  type Link,
+  listLinks,
+  type NewSubInterface,
+  newSubInterface,
+} from "../kernel/links.ts";
+import { openNamespace } from "../kernel/namespaces.ts";
+import { namespaceId } from "../kernel/namespace-ids.ts";
 import { LINK_GROUP_BERTH } from "../kernel/protocol.ts";
 import { Failure } from "../report/failure.ts";
 import { type Pipeline, refused, tolerating } from "./pipeline.ts";
@@ -87,8 +97,9 @@ function linkRefused(step: LinkStep | AccessLinkStep, error: SysError, places: P
 /** Queues the creation of a sub-interface. */
 export function create(step: LinkStep | AccessLinkStep, pipeline: Pipeline): void {
   const { where: parentWhere, name: parentName } = step.parent;
-  const namespaceFd = step.where === parentWhere ? undefined : pipeline.places.at(step.where)?.fd;
-  const request = newSubInterface({
+  const { places } = pipeline;
+  const namespaceFd = step.where === parentWhere ? undefined : places.at(step.where)?.fd;
+  const link = {
     name: step.name,
     parentIndex: pipeline.indexOrThrow(parentWhere, parentName),
     parentName,
@@ -96,9 +107,34 @@ export function create(step: LinkStep | AccessLinkStep, pipeline: Pipeline): voi
     group: LINK_GROUP_BERTH,
     ...("mtu" in step && step.mtu !== undefined ? { mtu: step.mtu } : {}),
     ...(step.mac === undefined ? {} : { mac: step.mac }),
-    ...(namespaceFd === undefined ? {} : { namespaceFd }),
+  };
+  if (namespaceFd === undefined) {
+    pipeline.send(parentWhere, newSubInterface(link), (error) => linkRefused(step, error, places));
+    return;
+  }
+  const acted = pipeline.actsLater();
+  pipeline.send(parentWhere, newSubInterface({ ...link, namespaceFd }), (error) => {
+    const refusal = error.errno === Errno.EEXIST ? createFromWithin(link, step, places) : error;
+    if (refusal !== undefined) return linkRefused(step, refusal, places);
+    acted();
+    return undefined;
   });
-  pipeline.send(parentWhere, request, (error) => linkRefused(step, error, pipeline.places));
+}
+
+/**
+ * Creates a link by its own namespace, naming the parent's. Kernels before 6.14 refuse a name that is taken where the
+ * request comes from, though the link is to be elsewhere (rtnl_newlink in net/core/rtnetlink.c).
+ * @returns the refusal
+ */
+function createFromWithin(
+  link: NewSubInterface,
+  step: LinkStep | AccessLinkStep,
+  places: Places,
+): SysError | undefined {
+  const nl = places.at(step.where)?.netlink;
+  if (nl === undefined) return undefined;
+  using home = openNamespace("/proc/thread-self/ns/net");
+  return nl.batch([newSubInterface({ ...link, parentNamespaceId: namespaceId(nl, home.fd) })])[0];
 }
 
 /** A sub-interface's properties as text; the broadcast queue is left out: the kernel shows the parent's longest. */

@@ -10,6 +10,8 @@ import {
   parseLink,
   supportsKind,
 } from "../../src/kernel/links.ts";
+import { namespaceId } from "../../src/kernel/namespace-ids.ts";
+import { openNamespace } from "../../src/kernel/namespaces.ts";
 import { TestWorld } from "../world.ts";
 
 let w: TestWorld;
@@ -90,9 +92,14 @@ describe("macvlan and macvtap", () => {
     w.deleteLink("", "m0");
   });
 
-  test("a name that the host has too is free in the container", () => {
+  test("a name that the host has too is free in the container: asked from within, on every kernel", () => {
     w.ip("", "link add eth0 type bridge");
-    w.netlink("").do(request({ kind: "macvlan", mode: "bridge" }));
+    using home = openNamespace("/proc/thread-self/ns/net");
+    const parentNamespaceId = namespaceId(w.netlink("c"), home.fd);
+    expect(namespaceId(w.netlink("c"), home.fd)).toBe(parentNamespaceId);
+    const { index: parentIndex } = w.link("", "eth1");
+    const detail = { kind: "macvlan", mode: "bridge" } as const;
+    w.netlink("c").do(newSubInterface({ name: "eth0", parentIndex, parentName: "eth1", detail, parentNamespaceId }));
     expect(findLink(w.netlink("c"), "eth0")?.kind).toBe("macvlan");
     expect(findLink(w.netlink(""), "eth0")?.kind).toBe("bridge");
     w.deleteLink("c", "eth0");

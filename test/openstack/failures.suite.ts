@@ -191,7 +191,13 @@ describe("what the cloud refuses", () => {
 });
 
 test("both families: an address of each, and both pairs by one change", async () => {
-  const subnet = { network_id: site.networkId, cidr: "fd00:5::/64", ip_version: 6, name: "six" };
+  const subnet = {
+    network_id: site.networkId,
+    cidr: "fd00:5::/64",
+    ip_version: 6,
+    name: "six",
+    gateway_ip: "fd00:5::1",
+  };
   const { id } = await site.demo.must<{ id: string }>("POST", "/subnets", { subnet });
   await vm.cni("STATUS", "", network());
   proxy.reset();
