@@ -232,6 +232,7 @@ export function declarePorts(stage: Stage): void {
         fixed_ips: [{ ip_address: "192.168.0.11" }],
         device_id: "Vm/1",
         device_owner: "berth:container",
+        description: "Vm/net/c/eth1",
         tags: ["berth", "a"],
       }));
       ({ id: second } = await make({
@@ -249,6 +250,9 @@ export function declarePorts(stage: Stage): void {
       ["device_id=vm/1", "1"],
       ["device_id=vm/2", ""],
       ["device_id=vm/1&device_id=vm/2", "1"],
+      ["description=vm/net/c/eth1", "1"],
+      ["description=vm/net/c/eth1&description=vm/net/d/eth1", "1"],
+      ["description=vm/net/c", ""],
       ["device_owner=berth:container", "1"],
       ["device_owner=berth:container&device_owner=berth:taken", "12"],
       ["device_owner=berth:container&device_id=vm/2", ""],
@@ -276,6 +280,20 @@ export function declarePorts(stage: Stage): void {
     test("by several ids, of which some are gone", async () => {
       expect(await demo.find(`id=${first}&id=${NOBODY}`)).toEqual([first]);
       expect(await demo.find("id=no-id")).toEqual([]);
+    });
+
+    test("whose list is asked for in pieces has a link to the next", async () => {
+      let query = `network_id=${own.id}&fields=name&fields=device_owner&limit=1`;
+      const seen: Json[] = [];
+      for (let asked = 0; query !== ""; asked++) {
+        expect(asked).toBeLessThan(4);
+        const { body } = await demo.ask("GET", `/ports?${query}`);
+        seen.push(...body.ports);
+        const next = (body.ports_links as Json[] | undefined)?.find((l) => l.rel === "next");
+        if (next !== undefined) expect(next.href).toStartWith(`${demo.neutron}/ports?`);
+        query = next === undefined ? "" : next.href.slice(next.href.indexOf("?") + 1);
+      }
+      expect(sortedTexts(seen, "device_owner")).toEqual(["berth:container", "berth:taken"]);
     });
 
     test("that there is not: 400", async () => {

@@ -105,12 +105,22 @@ export class Neutron {
     const { kind } = collection;
     const { method, query } = question;
     const view = (row: Row): Record<string, unknown> => collection.view(caller, row);
-    if (method === "GET")
-      return { status: 200, body: { [plural]: listed(kind, collection.all(caller).map(view), query) } };
+    if (method === "GET") {
+      const { views, next } = listed(kind, collection.all(caller).map(view), query);
+      return { status: 200, body: { [plural]: views, ...this.#links(plural, query, next) } };
+    }
     if (method !== "POST") throw new Refused(405, "HTTPMethodNotAllowed", "");
     const values = valuesOf(kind, question, caller);
     this.#checkQuota(collection, caller);
     return { status: 201, body: { [kind.name]: view(collection.add(caller, values)) } };
+  }
+
+  #links(plural: string, query: URLSearchParams, next: string | undefined): object {
+    if (next === undefined) return {};
+    const further = new URLSearchParams(query);
+    further.set("marker", next);
+    const href = `${this.#keystone.endpoints.network}/v2.0/${plural}?${further.toString()}`;
+    return { [`${plural}_links`]: [{ rel: "next", href }] };
   }
 
   async #onOne(collection: Collection, id: string, question: Question, caller: Caller): Promise<Reply> {
@@ -246,7 +256,7 @@ export class Neutron {
   #securityGroups({ query }: Question, caller: Caller): Reply {
     const view = { id: this.ports.groupOf(caller.projectId), name: "default", project_id: caller.projectId, tags: [] };
     const kind: Kind = { name: "security_group", attributes: {}, filters: [] };
-    return { status: 200, body: { security_groups: listed(kind, [view], query) } };
+    return { status: 200, body: { security_groups: listed(kind, [view], query).views } };
   }
 
   #limitsOf(projectId: string): Record<string, number> {
