@@ -17,6 +17,8 @@ export interface Row {
 export interface Caller {
   readonly projectId: string;
   readonly admin: boolean;
+  /** Its user has not the role member. */
+  readonly readOnly?: boolean;
 }
 
 /** An attribute in a request's body. */
@@ -70,6 +72,11 @@ export function forbidden(rule: string, attribute: string): Refused {
     "PolicyNotAuthorized",
     `(rule:${rule} and rule:${rule}:${attribute}) is disallowed by policy`,
   );
+}
+
+/** Refuses who may only read. */
+export function checkWriter({ readOnly = false }: Caller, rule: string): void {
+  if (readOnly) throw new Refused(403, "PolicyNotAuthorized", `rule:${rule} is disallowed by policy`);
 }
 
 /** The present, to the second, as Neutron writes it. */
