@@ -96,6 +96,13 @@ export function declareNetworks(stage: Stage): void {
       });
     });
 
+    test("where no gateway is named it is the first address: of IPv6 the prefix itself", async () => {
+      const { net, subnet } = await stage().network("192.168.8.0/24");
+      expect(subnet.gateway_ip).toBe("192.168.8.1");
+      const six = await demo.make("subnet", { network_id: net.id, cidr: "fd00:0:0:9::/64", ip_version: 6 });
+      expect(six).toMatchObject({ gateway_ip: "fd00:0:0:9::", allocation_pools: [{ start: "fd00:0:0:9::1" }] });
+    });
+
     test("two networks may have one name", async () => {
       const twin = `twin-${crypto.randomUUID()}`;
       const ids = [await demo.make("network", { name: twin }), await demo.make("network", { name: twin })];

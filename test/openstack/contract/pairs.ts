@@ -160,12 +160,13 @@ export function declarePairs(stage: Stage): void {
       expect(await demo.make("port", { network_id: network2.id })).toMatchObject({ port_security_enabled: false });
     });
 
-    test("are a member's to change, and as Neutron is set up here a reader's too", async () => {
+    test("are a member's to change, not a reader's, and another project's not at all", async () => {
       const { reader, other } = stage();
       const { id } = await make();
       const pairs = { allowed_address_pairs: [{ ip_address: "192.168.0.8" }] };
-      expect((await reader.put(id, pairs)).status).toBe(200);
+      refused(await reader.put(id, pairs), 403, "PolicyNotAuthorized", /update_port.* is disallowed by policy/u);
       refused(await other.put(id, pairs), 404, "PortNotFound", /could not be found/u);
+      expect((await demo.put(id, pairs)).status).toBe(200);
     });
   });
 }

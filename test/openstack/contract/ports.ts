@@ -2,6 +2,11 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { type Json, NOBODY, refused, type Reply, sortedTexts, type Stage, type User } from "./users.ts";
 
+/** Expects that no rule lets the user do something. */
+function denied(reply: Reply, rule: string): void {
+  refused(reply, 403, "PolicyNotAuthorized", new RegExp(`rule:${rule} is disallowed by policy`, "u"));
+}
+
 /** Declares the tests. */
 export function declarePorts(stage: Stage): void {
   let demo: User;
@@ -159,6 +164,19 @@ export function declarePorts(stage: Stage): void {
       refused(await post({}, other), 404, "NetworkNotFound", /could not be found/u);
     });
 
+    test("who has no more than the role reader looks, and does nothing else: 403, which names the rule", async () => {
+      const { reader } = stage();
+      const port = await demo.make("port", { network_id: net.id });
+      expect(await reader.find(`id=${port.id}`)).toEqual([port.id]);
+      denied(await post({}, reader), "create_port");
+      denied(await reader.put(port.id, { name: "x" }), "update_port");
+      denied(await reader.ask("DELETE", `/ports/${port.id}`), "delete_port");
+      denied(await reader.ask("POST", "/networks", { network: {} }), "create_network");
+      denied(await reader.ask("POST", "/trunks", { trunk: { port_id: port.id } }), "create_trunk");
+      const trunk = await demo.make("trunk", { port_id: port.id });
+      denied(await reader.ask("PUT", `/trunks/${trunk.id}/add_subports`, { sub_ports: [] }), "add_subports");
+    });
+
     test("what only an administrator may: 403 PolicyNotAuthorized, which names the rule", async () => {
       const port = await demo.make("port", { network_id: net.id });
       const host = { "binding:host_id": "hv9" };
@@ -181,6 +199,7 @@ export function declarePorts(stage: Stage): void {
         await other.ask("POST", "/ports", { port: { network_id: shared.id, ...values } });
       const { status, body } = await make({});
       expect(status).toBe(201);
+      expect(await demo.find(`id=${body.port.id}`)).toEqual([]); // nor are they its owner's to see
       for (const [rule, values] of [
         ["mac_address", { mac_address: "fa:16:3e:99:99:99" }],
         ["fixed_ips:ip_address", { fixed_ips: [{ ip_address: "10.3.0.9" }] }],
@@ -232,6 +251,7 @@ export function declarePorts(stage: Stage): void {
         fixed_ips: [{ ip_address: "192.168.0.11" }],
         device_id: "Vm/1",
         device_owner: "berth:container",
+        description: "Vm/net/c/eth1",
         tags: ["berth", "a"],
       }));
       ({ id: second } = await make({
@@ -249,6 +269,9 @@ export function declarePorts(stage: Stage): void {
       ["device_id=vm/1", "1"],
       ["device_id=vm/2", ""],
       ["device_id=vm/1&device_id=vm/2", "1"],
+      ["description=vm/net/c/eth1", "1"],
+      ["description=vm/net/c/eth1&description=vm/net/d/eth1", "1"],
+      ["description=vm/net/c", ""],
       ["device_owner=berth:container", "1"],
       ["device_owner=berth:container&device_owner=berth:taken", "12"],
       ["device_owner=berth:container&device_id=vm/2", ""],
@@ -276,6 +299,20 @@ export function declarePorts(stage: Stage): void {
     test("by several ids, of which some are gone", async () => {
       expect(await demo.find(`id=${first}&id=${NOBODY}`)).toEqual([first]);
       expect(await demo.find("id=no-id")).toEqual([]);
+    });
+
+    test("whose list is asked for in pieces has a link to the next", async () => {
+      let query = `network_id=${own.id}&fields=name&fields=device_owner&limit=1`;
+      const seen: Json[] = [];
+      for (let asked = 0; query !== ""; asked++) {
+        expect(asked).toBeLessThan(4);
+        const { body } = await demo.ask("GET", `/ports?${query}`);
+        seen.push(...body.ports);
+        const next = (body.ports_links as Json[] | undefined)?.find((l) => l.rel === "next");
+        if (next !== undefined) expect(next.href).toStartWith(`${demo.neutron}/ports?`);
+        query = next === undefined ? "" : next.href.slice(next.href.indexOf("?") + 1);
+      }
+      expect(sortedTexts(seen, "device_owner")).toEqual(["berth:container", "berth:taken"]);
     });
 
     test("that there is not: 400", async () => {

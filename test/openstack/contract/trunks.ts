@@ -56,6 +56,8 @@ export function declareTrunks(stage: Stage): void {
       refused(await change(trunk, "add", [subPort(attached, 1)]), 409, "PortInUse", /already has an attached device/u);
       const free = await make({ device_owner: "berth:container" });
       expect((await change(trunk, "add", [subPort(free, 1)])).status).toBe(200);
+      // it is the agent of the parent's host that makes the port a "trunk:subport"
+      expect(await demo.port(free.id)).toMatchObject({ device_id: "", device_owner: "berth:container" });
       expect((await demo.put(free.id, { device_id: "vm/net/c/eth0" })).body.port.device_id).toBe("vm/net/c/eth0");
       expect((await change(trunk, "remove", [{ port_id: free.id }])).status).toBe(200);
       expect((await demo.port(free.id)).device_id).toBe("vm/net/c/eth0");

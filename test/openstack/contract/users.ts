@@ -132,7 +132,7 @@ export interface Cast {
 /** Removes what the tests made: other suites count what there is. */
 export async function strike({ admin, demo }: Cast): Promise<void> {
   const ids = (kind: string): string[] => demo.made.filter((m) => m.kind === kind).map((m) => m.id);
-  for (const id of ids("trunk")) await admin.ask("DELETE", `/trunks/${id}`);
+  for (const id of ids("trunk")) await demo.ask("DELETE", `/trunks/${id}`);
   for (const id of ids("network")) {
     const { body } = await admin.ask("GET", `/ports?network_id=${id}&fields=id`);
     for (const port of body.ports as Json[]) await admin.ask("DELETE", `/ports/${port.id}`);

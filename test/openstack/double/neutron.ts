@@ -6,6 +6,7 @@ import { PORT, Ports } from "./ports.ts";
 import {
   type Caller,
   checkRevision,
+  checkWriter,
   type Kind,
   listed,
   notFound,
@@ -77,7 +78,12 @@ export class Neutron {
       const message = "The request you have made requires authentication.";
       return { status: 401, body: { error: { code: 401, title: "Unauthorized", message } } };
     }
-    const caller = { projectId: grant.projectId ?? "", admin: grant.user.roles.includes("admin") };
+    const { roles } = grant.user;
+    const caller: Caller = {
+      projectId: grant.projectId ?? "",
+      admin: roles.includes("admin"),
+      readOnly: !roles.includes("member"),
+    };
     try {
       return await this.#route(question, caller);
     } catch (e) {
@@ -105,12 +111,23 @@ export class Neutron {
     const { kind } = collection;
     const { method, query } = question;
     const view = (row: Row): Record<string, unknown> => collection.view(caller, row);
-    if (method === "GET")
-      return { status: 200, body: { [plural]: listed(kind, collection.all(caller).map(view), query) } };
+    if (method === "GET") {
+      const { views, next } = listed(kind, collection.all(caller).map(view), query);
+      return { status: 200, body: { [plural]: views, ...this.#links(plural, query, next) } };
+    }
     if (method !== "POST") throw new Refused(405, "HTTPMethodNotAllowed", "");
     const values = valuesOf(kind, question, caller);
+    checkWriter(caller, `create_${kind.name}`);
     this.#checkQuota(collection, caller);
     return { status: 201, body: { [kind.name]: view(collection.add(caller, values)) } };
+  }
+
+  #links(plural: string, query: URLSearchParams, next: string | undefined): object {
+    if (next === undefined) return {};
+    const further = new URLSearchParams(query);
+    further.set("marker", next);
+    const href = `${this.#keystone.endpoints.network}/v2.0/${plural}?${further.toString()}`;
+    return { [`${plural}_links`]: [{ rel: "next", href }] };
   }
 
   async #onOne(collection: Collection, id: string, question: Question, caller: Caller): Promise<Reply> {
@@ -121,11 +138,13 @@ export class Neutron {
     if (method === "GET") return body();
     if (method === "PUT") {
       const values = valuesOf(kind, question, caller);
+      checkWriter(caller, `update_${kind.name}`);
       checkRevision(question, row);
       await collection.update(caller, row, values);
       return body();
     }
     if (method !== "DELETE") throw new Refused(405, "HTTPMethodNotAllowed", "");
+    checkWriter(caller, `delete_${kind.name}`);
     checkRevision(question, row);
     collection.remove(caller, row);
     return { status: 204 };
@@ -202,6 +221,7 @@ export class Neutron {
   #subPorts(id: string, verb: string, { method, text }: Question, caller: Caller): Reply {
     const trunk = this.trunks.trunk(caller, id);
     if (verb === "get_subports" && method === "GET") return { status: 200, body: { sub_ports: trunk.sub_ports } };
+    checkWriter(caller, verb);
     const given = objectOf(JSON.parse(text))?.["sub_ports"];
     if (verb === "add_subports" && method === "PUT") this.trunks.addSubPorts(caller, trunk, given);
     else if (verb === "remove_subports" && method === "PUT") this.trunks.removeSubPorts(trunk, given);
@@ -246,7 +266,7 @@ export class Neutron {
   #securityGroups({ query }: Question, caller: Caller): Reply {
     const view = { id: this.ports.groupOf(caller.projectId), name: "default", project_id: caller.projectId, tags: [] };
     const kind: Kind = { name: "security_group", attributes: {}, filters: [] };
-    return { status: 200, body: { security_groups: listed(kind, [view], query) } };
+    return { status: 200, body: { security_groups: listed(kind, [view], query).views } };
   }
 
   #limitsOf(projectId: string): Record<string, number> {

@@ -116,8 +116,7 @@ export class Ports {
   }
 
   visible(caller: Caller, port: Port): boolean {
-    const owner = this.#networks.networks.get(port.network_id)?.project_id;
-    return caller.admin || port.project_id === caller.projectId || owner === caller.projectId;
+    return caller.admin || port.project_id === caller.projectId;
   }
 
   /** The id of a project's group `default`. */

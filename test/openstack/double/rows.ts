@@ -1,5 +1,5 @@
 // What all of Neutron's resources have in common: attributes and who may set them, filters, fields, revisions, tags.
-import { objectOf, type Question, Refused } from "./answers.ts";
+import { objectOf, type Question, Refused, textOf } from "./answers.ts";
 
 /** A stored resource. */
 export interface Row {
@@ -17,6 +17,8 @@ export interface Row {
 export interface Caller {
   readonly projectId: string;
   readonly admin: boolean;
+  /** Its user has not the role member. */
+  readonly readOnly?: boolean;
 }
 
 /** An attribute in a request's body. */
@@ -70,6 +72,11 @@ export function forbidden(rule: string, attribute: string): Refused {
     "PolicyNotAuthorized",
     `(rule:${rule} and rule:${rule}:${attribute}) is disallowed by policy`,
   );
+}
+
+/** Refuses who may only read. */
+export function checkWriter({ readOnly = false }: Caller, rule: string): void {
+  if (readOnly) throw new Refused(403, "PolicyNotAuthorized", `rule:${rule} is disallowed by policy`);
 }
 
 /** The present, to the second, as Neutron writes it. */
@@ -188,12 +195,15 @@ function hasAddress(view: Record<string, unknown>, wanted: readonly string[]): b
   return [...keys].every((key) => pairs.some(([k, value]) => k === key && fixed.some((f) => f[key] === value)));
 }
 
+/** A piece of a list. */
+interface Piece {
+  readonly views: Record<string, unknown>[];
+  /** The marker that the next piece begins after. */
+  readonly next: string | undefined;
+}
+
 /** The resources that a query is about, as they are answered. */
-export function listed(
-  { filters }: Kind,
-  views: readonly Record<string, unknown>[],
-  query: URLSearchParams,
-): Record<string, unknown>[] {
+export function listed({ filters }: Kind, views: readonly Record<string, unknown>[], query: URLSearchParams): Piece {
   const keys = [...new Set(query.keys())].filter((key) => !LISTING.has(key));
   const invalid = keys.filter((key) => !ALWAYS_FILTERS.has(key) && !filters.includes(key));
   if (invalid.length > 0) {
@@ -210,8 +220,12 @@ export function listed(
       const [x, y] = [String(a[sortKey]), String(b[sortKey])];
       return (x < y ? -1 : x > y ? 1 : 0) * (descending ? -1 : 1);
     });
+  const start = found.findIndex((view) => view["id"] === query.get("marker")) + 1;
   const limit = Number(query.get("limit") ?? found.length);
-  return found.slice(0, limit).map((view) => shown(view, query));
+  const piece = found.slice(start, start + limit);
+  // a full piece is followed by another, which may be empty
+  const full = query.has("limit") && piece.length === limit;
+  return { views: piece.map((view) => shown(view, query)), next: full ? textOf(piece.at(-1)?.["id"]) : undefined };
 }
 
 // ---- values ----
