@@ -2,8 +2,7 @@
 // working is said when it begins and when it is over.
 import { statSync } from "node:fs";
 import { findLink } from "../kernel/links.ts";
-import { Monitor } from "../kernel/monitor.ts";
-import { introduce } from "../kernel/namespace-ids.ts";
+import { Monitor, introduce } from "../kernel/monitor.ts";
 import { findNamespace } from "../kernel/namespaces.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { Places } from "../plan/places.ts";
@@ -72,7 +71,7 @@ function stateOfRecords(): string {
 
 function listenIn(nl: Netlink, record: AttachmentRecord): void {
   using namespace = findNamespace(record.netns);
-  if (namespace !== undefined) introduce(nl, namespace.fd);
+  if (namespace !== undefined) introduce(nl, namespace);
 }
 
 /** What was said of an attachment, so that it is said once. */

@@ -84,8 +84,6 @@ export interface NewSubInterface {
   readonly group?: number;
   /** Descriptor of the namespace it is made in; absent: the socket's own. */
   readonly namespaceFd?: number;
-  /** What the socket's namespace calls the parent's by; absent: the parent is in the socket's own. */
-  readonly parentNamespaceId?: number;
 }
 
 /** What may be changed of a link; absent keys stay as they are. */
@@ -117,7 +115,6 @@ export function newSubInterface(link: NewSubInterface): Request {
   if (link.mtu !== undefined) w.attributeU32(IFLA_MTU, link.mtu);
   if (link.mac !== undefined) w.attribute(IFLA_ADDRESS, macToBytes(link.mac));
   if (link.group !== undefined) w.attributeU32(IFLA_GROUP, link.group);
-  if (link.parentNamespaceId !== undefined) w.attributeU32(IFLA_LINK_NETNSID, link.parentNamespaceId);
   if (link.namespaceFd !== undefined) w.attributeU32(IFLA_NET_NS_FD, link.namespaceFd);
   w.nest(IFLA_LINKINFO, (info) => {
     info.attributeString(IFLA_INFO_KIND, link.detail.kind);
@@ -150,6 +147,12 @@ export function newVethPair(name: string, peer: string, peerNamespaceFd: number)
     );
   });
   return { what: `create veth ${name}`, type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, body: w.bytes() };
+}
+
+/** Gives a link, which must be down, another name. EEXIST where that is taken. */
+export function renameLink(index: number, from: string, to: string): Request {
+  const w = header(new Writer(), index).attributeString(IFLA_IFNAME, to);
+  return { what: `rename link ${from} to ${to}`, type: RTM_SETLINK, flags: 0, body: w.bytes() };
 }
 
 /** Changes a link, found by its name. ENODEV where it is not there. */

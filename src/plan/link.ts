@@ -8,9 +8,8 @@ import {
   listLinks,
   type NewSubInterface,
   newSubInterface,
+  renameLink,
 } from "../kernel/links.ts";
-import { openNamespace } from "../kernel/namespaces.ts";
-import { namespaceId } from "../kernel/namespace-ids.ts";
 import { LINK_GROUP_BERTH } from "../kernel/protocol.ts";
 import { Failure } from "../report/failure.ts";
 import { type Pipeline, refused, tolerating } from "./pipeline.ts";
@@ -114,27 +113,39 @@ export function create(step: LinkStep | AccessLinkStep, pipeline: Pipeline): voi
   }
   const acted = pipeline.actsLater();
   pipeline.send(parentWhere, newSubInterface({ ...link, namespaceFd }), (error) => {
-    const refusal = error.errno === Errno.EEXIST ? createFromWithin(link, step, places) : error;
-    if (refusal !== undefined) return linkRefused(step, refusal, places);
-    acted();
-    return undefined;
+    const to = places.at(step.where)?.netlink;
+    const taken = to === undefined || findLink(to, step.name) !== undefined;
+    if (error.errno !== Errno.EEXIST || taken) return linkRefused(step, error, places);
+    const refusal = createAndRename({ ...link, namespaceFd }, step, places, acted);
+    return refusal === undefined ? undefined : linkRefused(step, refusal, places);
   });
 }
 
+/** The name that a link has for a moment where it cannot be made under its own: nobody else's, and known to who undoes it. */
+function passingName(step: LinkStep | AccessLinkStep): string {
+  return `berth${Bun.hash.xxHash32(`${step.name} ${step.mac ?? ""} ${step.parent.name}`).toString(16)}`;
+}
+
 /**
- * Creates a link by its own namespace, naming the parent's. Kernels before 6.14 refuse a name that is taken where the
- * request comes from, though the link is to be elsewhere (rtnl_newlink in net/core/rtnetlink.c).
+ * Creates a link under a passing name, and gives it its own. Kernels before 6.14 refuse a name that is taken where the
+ * request comes from, as the host's eth0, though the link is to be elsewhere (rtnl_newlink in net/core/rtnetlink.c).
  * @returns the refusal
  */
-function createFromWithin(
+function createAndRename(
   link: NewSubInterface,
   step: LinkStep | AccessLinkStep,
   places: Places,
+  acted: () => void,
 ): SysError | undefined {
-  const nl = places.at(step.where)?.netlink;
-  if (nl === undefined) return undefined;
-  using home = openNamespace("/proc/thread-self/ns/net");
-  return nl.batch([newSubInterface({ ...link, parentNamespaceId: namespaceId(nl, home.fd) })])[0];
+  const [from, to] = [places.at(step.parent.where)?.netlink, places.at(step.where)?.netlink];
+  if (from === undefined || to === undefined) return undefined;
+  const name = passingName(step);
+  const request = newSubInterface({ ...link, name });
+  const [refusal] = from.batch([{ ...request, what: request.what.replace(name, step.name) }]);
+  if (refusal !== undefined) return refusal;
+  acted();
+  const made = findLink(to, name);
+  return made === undefined ? undefined : to.batch([renameLink(made.index, name, step.name)])[0];
 }
 
 /** A sub-interface's properties as text; the broadcast queue is left out: the kernel shows the parent's longest. */
@@ -178,9 +189,11 @@ export const link: StepType<LinkStep> = {
 
   undo(step, pipeline) {
     const nl = pipeline.settled(step.where);
-    const present = nl === undefined ? undefined : findLink(nl, step.name);
-    if (present === undefined || !isOwn(present, step)) return;
-    pipeline.send(step.where, deleteLink(present.index, step.name), tolerating(Errno.ENODEV));
+    for (const name of [step.name, passingName(step)]) {
+      const present = nl === undefined ? undefined : findLink(nl, name);
+      if (present === undefined || !isOwn(present, step)) continue;
+      pipeline.send(step.where, deleteLink(present.index, name), tolerating(Errno.ENODEV));
+    }
   },
 
   verify(step, places) {
@@ -191,12 +204,14 @@ export const link: StepType<LinkStep> = {
 
   explain(step, shell) {
     const { where: parentWhere, name: parentName } = step.parent;
+    // by way of another name, which works where an older kernel takes the host's names for its own too
+    const name = step.where === parentWhere ? step.name : passingName(step);
     const words = [
       shell.ip(parentWhere),
       "link add link",
       quote(parentName),
       "name",
-      quote(step.name),
+      quote(name),
       ...(step.where === parentWhere ? [] : ["netns", shell.netns]),
       ...(step.mac === undefined ? [] : ["address", step.mac]),
       ...(step.mtu === undefined ? [] : ["mtu", `${step.mtu}`]),
@@ -205,7 +220,8 @@ export const link: StepType<LinkStep> = {
       "type",
       explainKind(step.detail),
     ];
-    return [words.join(" ")];
+    const renaming = `${shell.ip(step.where)} link set dev ${name} name ${quote(step.name)}`;
+    return [words.join(" "), ...(name === step.name ? [] : [renaming])];
   },
 
   explainUndo(step, shell) {

@@ -395,3 +395,27 @@ test("words for a shell come back unchanged", () => {
     { numRuns: 60 },
   );
 });
+
+test("a name that the host has too is free in the container", async () => {
+  w.ip("", "link add both0 type bridge");
+  using places = Places.open(NETNS);
+  const step: Step = {
+    type: "link",
+    where: "container",
+    name: "both0",
+    parent: { name: "eth1", where: "host" },
+    detail: { kind: "macvlan", mode: "bridge" },
+    mac: "02:00:00:00:00:09",
+  };
+  await applyPlan([step], places);
+  expect(w.link("c", "both0").kind).toBe("macvlan");
+  expect(w.link("", "both0").kind).toBe("bridge");
+  // taken in the container too: refused, and nothing is left, under no name
+  const before = w.ip("c", "link show");
+  const second = { ...step, mac: "02:00:00:00:00:0a" };
+  expect((await failureOf(applyPlan([second], places))).reason).toBe("exists");
+  expect(w.ip("c", "link show")).toBe(before);
+  await undoPlan([step], places);
+  expect(() => w.link("c", "both0")).toThrow();
+  w.deleteLink("", "both0");
+});
