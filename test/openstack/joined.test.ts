@@ -26,13 +26,14 @@ test("every wish of many processes is carried out once, and nothing of it is lef
   expect(readdirSync(directory)).toEqual(["lock"]);
 }, 60_000);
 
+async function refuseOdd(wishes: readonly number[]): Promise<(Failure | undefined)[]> {
+  await Bun.sleep(5);
+  return wishes.map((w) => (w % 2 === 0 ? undefined : new Failure("cloud", `no ${w}`, { advice: "Wish less." })));
+}
+
 test("each learns what became of its own", async () => {
   const directory = mkdtempSync("/run/joined-");
-  const carryOut = async (wishes: readonly number[]): Promise<(Failure | undefined)[]> => {
-    await Bun.sleep(5);
-    return wishes.map((w) => (w % 2 === 0 ? undefined : new Failure("cloud", `no ${w}`, { advice: "Wish less." })));
-  };
-  const all = Array.from({ length: 10 }, (_, n) => joined(directory, n, carryOut));
+  const all = Array.from({ length: 10 }, (_, n) => joined(directory, n, refuseOdd));
   const outcomes = await Promise.allSettled(all);
   expect(outcomes.map((o) => o.status === "fulfilled")).toEqual(outcomes.map((_, n) => n % 2 === 0));
   expect(outcomes[7]).toMatchObject({ reason: { reason: "cloud", message: "no 7", advice: "Wish less." } });
