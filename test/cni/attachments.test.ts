@@ -314,6 +314,9 @@ describe("kinds and modes", () => {
   }
 
   test.each(["ipvlan", "vlan"])("%s: made, or refused with the reason that the kernel lacks it", async (kind) => {
+    // a parent has macvlans or ipvlans
+    for (const name of ["macvtap1", "macvtap2", "macvtap3"]) w.deleteLink("", name);
+    before = w.snapshot("");
     const config = network({ type: kind, ...(kind === "vlan" ? { vlanId: 7 } : {}) });
     const reply = await call("ADD", config);
     if (reply.exitCode !== 0) {
@@ -325,6 +328,8 @@ describe("kinds and modes", () => {
     }
     await call("DEL", config);
     nothingIsLeft();
+    for (const name of ["macvtap1", "macvtap2", "macvtap3"])
+      w.subInterface("eth1", name, { kind: "macvtap", mode: "bridge" });
   });
 
   test("IPv6 only; IPv4 only; static; no IPAM at all; the parent in the container", async () => {

@@ -21,10 +21,25 @@ const here = import.meta.dir;
 
 const KERNEL = "linux-image-cloud-amd64";
 const GUEST_PACKAGES = [
-  ...["busybox-static", "coreutils", "dash", "grep", "kmod", "mount", "procps", "sed", "usr-is-merged", "util-linux"],
-  ...["ebtables", "iproute2", "iptables", "iputils-ping", "netbase", "nftables"],
+  "busybox-static",
+  "coreutils",
+  "dash",
+  "grep",
+  "kmod",
+  "mount",
+  "procps",
+  "sed",
+  "usr-is-merged",
+  "util-linux",
+  "ebtables",
+  "iproute2",
+  "iptables",
+  "iputils-ping",
+  "netbase",
+  "nftables",
   "containernetworking-plugins",
-  ...["libgcc-s1", "libstdc++6"], // the JavaScript runtime's
+  "libgcc-s1",
+  "libstdc++6", // the JavaScript runtime's
 ];
 /** What the initramfs needs to come to the system's disk; everything else the kernel loads from there. */
 const BOOT_MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "squashfs", "overlay"];
@@ -179,19 +194,6 @@ async function projectDisk(): Promise<string> {
     }
     mkdirSync(`${tree}/node_modules`);
     mkdirSync(`${tree}/dist`);
-    pack(tree, path);
-    rmSync(tree, { recursive: true });
-  });
-}
-
-/** The executable, built from the sources as they are now, as a disk. */
-export async function executableDisk(): Promise<string> {
-  output(["sh", "-c", `cd "$0" && PATH="$1:$PATH" npm run --silent build`, root, `${root}node_modules/.bin`]);
-  return kept("executable", hash(readFileSync(`${root}dist/berth`)), (path) => {
-    const tree = `${path}.tree`;
-    rmSync(tree, { recursive: true, force: true });
-    mkdirSync(tree);
-    copyFileSync(`${root}dist/berth`, `${tree}/berth`);
     pack(tree, path);
     rmSync(tree, { recursive: true });
   });

@@ -7,7 +7,7 @@ import { needPrograms } from "./packages.ts";
 import { accelerator } from "./accelerator.ts";
 
 /** One NIC of the guest, by default with the driver virtio_net: eth0 is the first. */
-export type Nic = { readonly mac: string } & (
+type Nic = { readonly mac: string } & (
   | {
       /** The name of an existing tap, in the namespace that QEMU runs in. */
       readonly tap: string;
@@ -24,7 +24,7 @@ export type Nic = { readonly mac: string } & (
 );
 
 /** A disk of the guest beside the system's. */
-export interface Disk {
+interface Disk {
   /** An image with a squashfs, as `images.ts` makes them. It is not written to. */
   readonly image: string;
   /** Where the guest mounts it; what is written there is kept in the guest's memory. */
@@ -105,16 +105,41 @@ export class Vm implements AsyncDisposable {
     const argv = [
       ...enter,
       // QEMU shall not outlive a run that is killed
-      ...["setpriv", "--pdeathsig", "KILL", QEMU, ...accel],
-      ...["-M", "q35", "-m", `${options.memoryMb ?? 512}`, "-smp", `${options.processors ?? 1}`],
-      ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-      ...["-kernel", system.kernel, "-initrd", system.initramfs, "-append", COMMAND_LINE],
-      ...["-serial", `file:${this.#directory}/console`],
-      ...["-device", "virtio-serial-pci", "-chardev", `socket,id=agent,path=${socket}`],
-      ...["-device", "virtserialport,chardev=agent,name=agent"],
+      "setpriv",
+      "--pdeathsig",
+      "KILL",
+      QEMU,
+      ...accel,
+      "-M",
+      "q35",
+      "-m",
+      `${options.memoryMb ?? 512}`,
+      "-smp",
+      `${options.processors ?? 1}`,
+      "-nodefaults",
+      "-no-user-config",
+      "-display",
+      "none",
+      "-no-reboot",
+      "-kernel",
+      system.kernel,
+      "-initrd",
+      system.initramfs,
+      "-append",
+      COMMAND_LINE,
+      "-serial",
+      `file:${this.#directory}/console`,
+      "-device",
+      "virtio-serial-pci",
+      "-chardev",
+      `socket,id=agent,path=${socket}`,
+      "-device",
+      "virtserialport,chardev=agent,name=agent",
       ...[system.disk, ...(options.disks ?? []).map((d) => d.image)].flatMap((file, i) => [
-        ...["-drive", `if=none,id=disk${i},file=${file},format=raw,readonly=on,file.locking=off`],
-        ...["-device", `virtio-blk-pci,drive=disk${i}`],
+        "-drive",
+        `if=none,id=disk${i},file=${file},format=raw,readonly=on,file.locking=off`,
+        "-device",
+        `virtio-blk-pci,drive=disk${i}`,
       ]),
       ...(options.nics ?? []).flatMap((nic, i) => nicArguments(nic, i, 3 + passed.indexOf(descriptors[i] ?? -1))),
       ...(options.qemu ?? []),
@@ -253,7 +278,7 @@ function nicArguments(nic: Nic, i: number, descriptor: number): string[] {
 }
 
 /** A guest with the accelerator that is asked for; see {@link bootVm}. */
-export async function bootWith(accel: readonly string[], options: VmOptions): Promise<Vm> {
+async function bootWith(accel: readonly string[], options: VmOptions): Promise<Vm> {
   needPrograms({ [QEMU]: "qemu-system-x86", setpriv: "util-linux", nsenter: "util-linux" });
   const vm = new Vm(options, await systemImages(), accel);
   try {
@@ -285,5 +310,9 @@ function mountScript(device: string, at: string): string {
  * Throws `Unavailable` where virtual machines cannot be started here, and else an `Error` with the console's end.
  */
 export async function bootVm(options: VmOptions = {}): Promise<Vm> {
-  return bootWith(await accelerator(), options);
+  const accel = await accelerator(async (kvm) => {
+    await using vm = await bootWith(kvm, { lifetimeS: 20 });
+    return (await vm.run("seq 100000 | sha256sum >/dev/null", { timeoutMs: 10_000 })).exitCode === 0;
+  });
+  return await bootWith(accel, options);
 }
