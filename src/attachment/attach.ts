@@ -7,6 +7,7 @@ import { AddressConflict } from "../plan/conflict.ts";
 import { applyPlan, type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { asFailure, Failure } from "../report/failure.ts";
+import { mark } from "../report/trace.ts";
 import { addressesOf, providersOf } from "./allocation.ts";
 import { quarantineOf } from "./conflict-detection.ts";
 import { describeKey, type Key } from "./key.ts";
@@ -44,25 +45,35 @@ export interface Attached {
  */
 export async function attach(request: AttachRequest): Promise<Attached> {
   const { ipam, cloud } = await providersOf(request.config, request.delegate);
+  mark("provider");
   const prepared = prepare(request, cloud);
   using places = prepared.places;
+  mark("prepared");
   using _lock = lockAttachment(request.key);
+  mark("locked");
   await replaceRemains(request.key, places, ipam);
+  mark("no remains");
   const facts = gather(request, prepared);
+  mark("facts");
   const intent = intentOf(request, places, facts.parent);
   writeRecord(intent); // from here on a killed process leaves a record from which everything is released
+  mark("intent");
   const remarks: string[] = [];
   try {
     for (;;) {
       const allocation = await ipam.allocate(request.key, request.ips, seatOf(request, prepared, facts));
       try {
+        mark("ipam");
         const plan = planFor(request, prepared, facts, allocation);
+        mark("planned");
         const record = { ...intent, allocation, plan };
         writeRecord(record);
+        mark("record");
         const said = await applyPlan(plan, places, {
           ownerOf: (ip) => ownerOf(ip, request.key),
           lockHost: () => lockShared(facts.parent.name, plan),
         });
+        mark("applied");
         remarks.push(...said, ...obstaclesOf(request, places, facts.parent, record));
         const link =
           places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);

@@ -1,9 +1,9 @@
-import { readFileSync } from "node:fs";
+import { readFile } from "../kernel/files.ts";
 
 /** This machine's identity (machine-id(5)); empty where it has none. */
 export function machineId(): string {
   try {
-    return readFileSync("/etc/machine-id", "utf8").trim();
+    return readFile("/etc/machine-id").trim();
   } catch {
     return "";
   }

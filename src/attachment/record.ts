@@ -1,7 +1,15 @@
 // The records of attachments: what was planned, written before the first step is applied. They live in /run/berth, so
 // that they go with the kernel's state.
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import type { Allocation } from "../ipam/provider.ts";
+import {
+  isMissing,
+  listDirectory,
+  makeDirectory,
+  readFileIfThere,
+  removeFile,
+  renameFile,
+  writeFile,
+} from "../kernel/files.ts";
 import { lockFile } from "../kernel/locks.ts";
 import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -42,18 +50,13 @@ function pathOf(key: Key): string {
   return `${ATTACHMENTS}/${keyFileName(key)}`;
 }
 
-function isMissing(e: unknown): boolean {
-  return e instanceof Error && "code" in e && e.code === "ENOENT";
-}
-
 /** Does it; where a directory is missing, makes it and does it again. */
 function withDirectory<T>(directory: string, f: () => T): T {
   try {
     return f();
   } catch (e) {
-    if (!isMissing(e) && !(e instanceof Error && "errno" in e && e.errno === 2)) throw e;
-    mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    if (!isMissing(e)) throw e;
+    makeDirectory(directory, 0o700);
     return f();
   }
 }
@@ -95,9 +98,9 @@ export function writeRecord(record: AttachmentRecord): void {
   const path = pathOf(record.key);
   try {
     withDirectory(ATTACHMENTS, () => {
-      writeFileSync(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
+      writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
     });
-    renameSync(`${path}.new`, path);
+    renameFile(`${path}.new`, path);
   } catch (e) {
     throw ioFailure(`write the record ${path}`, e);
   }
@@ -111,11 +114,11 @@ export function readRecord(key: Key): AttachmentRecord | undefined {
 function read(path: string): AttachmentRecord | undefined {
   let text;
   try {
-    text = readFileSync(path, "utf8");
+    text = readFileIfThere(path);
   } catch (e) {
-    if (isMissing(e)) return undefined;
     throw ioFailure(`read the record ${path}`, e);
   }
+  if (text === undefined) return undefined;
   let record: AttachmentRecord;
   try {
     record = JSON.parse(text) as AttachmentRecord;
@@ -138,8 +141,8 @@ function read(path: string): AttachmentRecord | undefined {
 export function removeRecord(key: Key): void {
   const path = pathOf(key);
   try {
-    rmSync(path, { force: true });
-    rmSync(`${path}.new`, { force: true });
+    removeFile(path);
+    removeFile(`${path}.new`);
   } catch (e) {
     throw ioFailure(`remove the record ${path}`, e);
   }
@@ -169,9 +172,8 @@ export function isOrphan(record: AttachmentRecord): boolean {
 export function listRecords(unreadable: (failure: Failure) => void): AttachmentRecord[] {
   let names;
   try {
-    names = readdirSync(ATTACHMENTS);
+    names = listDirectory(ATTACHMENTS).map((entry) => entry.name);
   } catch (e) {
-    if (isMissing(e)) return [];
     throw ioFailure(`list ${ATTACHMENTS}`, e);
   }
   const records: AttachmentRecord[] = [];

@@ -1,6 +1,6 @@
 // Watching: attachments are repaired as soon as the kernel says that something has changed, and what keeps them from
 // working is said when it begins and when it is over.
-import { statSync } from "node:fs";
+import { statusOf } from "../kernel/files.ts";
 import { findLink } from "../kernel/links.ts";
 import { Monitor, introduce } from "../kernel/monitor.ts";
 import { findNamespace } from "../kernel/namespaces.ts";
@@ -65,8 +65,8 @@ export async function watch(report: WatchReport): Promise<never> {
 
 /** Changes whenever a record is written or removed. */
 function stateOfRecords(): string {
-  const stat = statSync(ATTACHMENTS, { throwIfNoEntry: false, bigint: true });
-  return `${stat?.mtimeNs} ${stat?.ino}`;
+  const status = statusOf(ATTACHMENTS);
+  return `${status?.modified} ${status?.inode}`;
 }
 
 function listenIn(nl: Netlink, record: AttachmentRecord): void {

@@ -1,10 +1,6 @@
 // The CNI plugin: one call, one answer on stdout, one exit status.
-import { attach } from "../attachment/attach.ts";
-import { check } from "../attachment/check.ts";
-import { status } from "../attachment/status.ts";
-import { collect } from "../attachment/collect.ts";
-import { detach } from "../attachment/detach.ts";
 import { asFailure, Failure } from "../report/failure.ts";
+import { mark } from "../report/trace.ts";
 import { errorJson } from "./error.ts";
 import { type Call, type Environment, parseJson, readCall, validAttachments } from "./request.ts";
 import { prevResultAddresses, resultJson } from "./result.ts";
@@ -37,6 +33,7 @@ export async function cni(env: Environment, stdin: () => string, calledAs: strin
       });
     }
     text = stdin();
+    mark("stdin read");
     if (name === "VERSION") return { text: version(text), remarks: [], exitCode: 0 };
     const remarks: string[] = [];
     return { text: await serve(readCall(name, env, text, calledAs), remarks), remarks, exitCode: 0 };
@@ -65,13 +62,17 @@ function version(stdin: string): string {
   );
 }
 
+// A verb loads what it needs and no more: a runtime waits for every one.
 async function serve(call: Call, remarks: string[]): Promise<string> {
   const { config, kind, key, netns, delegate } = call;
   switch (call.verb) {
     case "ADD": {
+      mark("configuration read");
       const request = { key, kind, netns, config, mac: call.mac, ips: call.ips, delegate };
+      const { attach } = await import("../attachment/attach.ts");
       const { allocation, link, remarks: said } = await attach(request);
       remarks.push(...said);
+      mark("attached");
       const dns = config.dns ?? allocation.dns;
       return resultJson(
         { interfaceName: key.ifName, mac: link?.mac, mtu: link?.mtu ?? 0, sandbox: netns, allocation, dns },
@@ -80,22 +81,28 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
     }
     case "DEL": {
       const known = prevResultAddresses(call.prevResult, key.ifName).map((cidr) => cidr.replace(/\/.*/u, ""));
+      const { detach } = await import("../attachment/detach.ts");
       await detach({ key, netns, config, knownIps: known, delegate });
       return "";
     }
     case "CHECK": {
       const expectedIps = prevResultAddresses(call.prevResult, key.ifName);
+      const { check } = await import("../attachment/check.ts");
       remarks.push(...(await check({ key, netns, config, expectedIps, delegate })));
       return "";
     }
     case "GC": {
       const valid = validAttachments(config);
-      if (valid !== undefined) await collect(config, valid, delegate);
+      if (valid === undefined) return "";
+      const { collect } = await import("../attachment/collect.ts");
+      await collect(config, valid, delegate);
       return "";
     }
-    case "STATUS":
+    case "STATUS": {
+      const { status } = await import("../attachment/status.ts");
       remarks.push(...(await status(config, kind, delegate)));
       return "";
+    }
     case "VERSION":
       return versionJson(call.version);
   }

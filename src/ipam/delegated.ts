@@ -1,6 +1,6 @@
 // Any other IPAM plugin, executed from CNI_PATH (CNI spec 1.1.0, section 4 "Plugin Delegation").
-import { accessSync, constants, statSync } from "node:fs";
 import { parseIp } from "../address/ip.ts";
+import { isExecutable, statusOf } from "../kernel/files.ts";
 import { Failure } from "../report/failure.ts";
 import { readResult } from "./ipam-result.ts";
 import { isObject, type Json, stringsOf } from "./json.ts";
@@ -71,13 +71,7 @@ export class Delegated implements IpamProvider {
     const directories = (this.#call.env["CNI_PATH"] ?? "").split(":").filter((d) => d !== "");
     for (const directory of directories) {
       const path = `${directory}/${this.type}`;
-      if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) continue;
-      try {
-        accessSync(path, constants.X_OK);
-        return path;
-      } catch {
-        // the next directory may have one that is executable
-      }
+      if (statusOf(path)?.kind === "file" && isExecutable(path)) return path; // else the next directory may have one
     }
     const where =
       directories.length === 0

@@ -7,20 +7,21 @@
 //
 // An address that another machine on the LAN was seen to have is in quarantine: a reservation of nobody's, and a file
 // .berth/quarantine/<address> whose time of modification is the end of it. The standard plugin keeps off it for good.
-import {
-  existsSync,
-  linkSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  unlinkSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
 import { parseIp } from "../address/ip.ts";
 import { Errno, SysError } from "../kernel/errno.ts";
+import {
+  isMissing,
+  isThere,
+  linkFile,
+  listDirectory,
+  makeDirectory,
+  readFileIfThere,
+  removeDirectory,
+  removeFile,
+  setModified,
+  statusOf,
+  writeFile,
+} from "../kernel/files.ts";
 import { lockFile } from "../kernel/locks.ts";
 import { bootId } from "../kernel/namespaces.ts";
 import { Failure } from "../report/failure.ts";
@@ -33,24 +34,13 @@ const IN_QUARANTINE = "in quarantine";
 /** Bytes. A longer file is not read to see whether it is blank: all that is known to leave one behind leaves 0 bytes. */
 const MAX_BLANK = 16;
 
-function codeOf(e: unknown): string {
-  return e instanceof Error && "code" in e ? String(e.code) : "";
-}
-
 /** The file's content; undefined where it is missing. */
 function read(path: string): string | undefined {
-  // looking first costs 2 µs, an exception 30 µs
-  if (!existsSync(path)) return undefined;
-  try {
-    return readFileSync(path, "utf8");
-  } catch (e) {
-    if (codeOf(e) === "ENOENT") return undefined;
-    throw e;
-  }
+  return isThere(path) ? readFileIfThere(path) : undefined; // looking first is quicker than an exception
 }
 
-function isMissing(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false }) === undefined;
+function isExisting(e: unknown): boolean {
+  return e instanceof SysError && e.errno === Errno.EEXIST;
 }
 
 /** A text that becomes part of a path or a file's line. Throws `Failure` (`request`). */
@@ -130,53 +120,51 @@ export class Reservations {
       return lockFile(path);
     } catch (e) {
       if (!(e instanceof SysError && e.errno === Errno.ENOENT)) throw e;
-      mkdirSync(this.directory, { recursive: true, mode: 0o755 });
+      makeDirectory(this.directory);
       return lockFile(path);
     }
   }
 
   /** {@link lock}, unless nothing was ever reserved: then undefined, and nothing is made. */
   lockIfPresent(): Disposable | undefined {
-    return isMissing(this.directory) ? undefined : this.lock();
+    return isThere(this.directory) ? this.lock() : undefined;
   }
 
   /** Side directories of other boots. While there is one of this boot there are no others: it is made after they are gone. */
   #formerBoots(): string[] {
     const side = this.#path(SIDE);
-    if (!isMissing(this.#side()) || isMissing(side)) return [];
-    const entries = readdirSync(side, { withFileTypes: true });
-    const boots = entries.filter((entry) => entry.isDirectory() && `${SIDE}/${entry.name}` !== QUARANTINE);
+    if (isThere(this.#side()) || !isThere(side)) return [];
+    const boots = listDirectory(side).filter((entry) => entry.directory && `${SIDE}/${entry.name}` !== QUARANTINE);
     return boots.map((entry) => `${side}/${entry.name}`);
   }
 
   /** Addresses that Berth reserved before the last boot: the containers that held them are gone. */
   #staleIn(former: string): string[] {
-    return readdirSync(former).filter((ip) => {
-      const made = statSync(`${former}/${ip}`, { throwIfNoEntry: false });
-      const now = statSync(this.#path(ip), { throwIfNoEntry: false });
-      return made !== undefined && now?.ino === made.ino && now.dev === made.dev;
+    const names = listDirectory(former).map((entry) => entry.name);
+    return names.filter((ip) => {
+      const made = statusOf(`${former}/${ip}`);
+      const now = statusOf(this.#path(ip));
+      return made !== undefined && now?.inode === made.inode && now.device === made.device;
     });
   }
 
   #releaseFormerBoots(): void {
     for (const former of this.#formerBoots()) {
-      for (const ip of this.#staleIn(former)) unlinkSync(this.#path(ip));
-      rmSync(former, { recursive: true, force: true });
+      for (const ip of this.#staleIn(former)) removeFile(this.#path(ip));
+      removeDirectory(former);
     }
   }
 
   /** Addresses whose quarantine is over. */
   #ended(): string[] {
     const directory = this.#path(QUARANTINE);
-    if (!existsSync(directory)) return [];
-    const over = (ip: string): boolean =>
-      (statSync(`${directory}/${ip}`, { throwIfNoEntry: false })?.mtimeMs ?? 0) <= Date.now();
-    return readdirSync(directory).filter(over);
+    const names = listDirectory(directory).map((entry) => entry.name);
+    return names.filter((ip) => (statusOf(`${directory}/${ip}`)?.modified ?? 0) <= Date.now());
   }
 
   #endQuarantine(ip: string): void {
     if (isQuarantine(this.holderOf(ip) ?? "")) this.release(ip);
-    rmSync(this.#path(`${QUARANTINE}/${ip}`), { force: true });
+    removeFile(this.#path(`${QUARANTINE}/${ip}`));
   }
 
   /**
@@ -185,17 +173,12 @@ export class Reservations {
    * @param until milliseconds since the epoch
    */
   quarantine(ip: string, by: string, until: number): void {
-    mkdirSync(this.#path(QUARANTINE), { recursive: true, mode: 0o700 });
+    makeDirectory(this.#path(QUARANTINE), 0o700);
     const mark = this.#path(`${QUARANTINE}/${ip}`);
-    writeFileSync(mark, "", { mode: 0o600 });
-    utimesSync(mark, until / 1000, until / 1000);
+    writeFile(mark, "", { mode: 0o600 });
+    setModified(mark, until);
     this.release(ip);
     this.reserve(ip, `${IN_QUARANTINE}\r\n${by}`);
-  }
-
-  #makeSide(): void {
-    mkdirSync(this.#path(SIDE), { recursive: true, mode: 0o700 });
-    mkdirSync(this.#side(), { mode: 0o700 });
   }
 
   /** Reserves an address. False where somebody has it; a reservation without content (a crash) is nobody's. */
@@ -204,23 +187,23 @@ export class Reservations {
     const now = read(path);
     if (now !== undefined && !isBlank(now)) return false;
     const side = `${this.#side()}/${ip}`;
-    const write = (): void => writeFileSync(side, content, { mode: 0o600, flag: "wx" });
+    const write = (): void => writeFile(side, content, { mode: 0o600, only: "new" });
     try {
       write();
     } catch (e) {
       // EEXIST: what lies here has lost its other name. It is not written to: it may be somebody's who looks at it just now
-      if (codeOf(e) === "EEXIST") unlinkSync(side);
-      else if (codeOf(e) === "ENOENT") this.#makeSide();
+      if (isExisting(e)) removeFile(side);
+      else if (isMissing(e)) makeDirectory(this.#side(), 0o700);
       else throw e;
       write();
     }
-    if (now !== undefined) unlinkSync(path);
+    if (now !== undefined) removeFile(path);
     try {
-      linkSync(side, path);
+      linkFile(side, path);
       return true;
     } catch (e) {
-      unlinkSync(side);
-      if (codeOf(e) === "EEXIST") return false; // by somebody who did not take the lock
+      removeFile(side);
+      if (isExisting(e)) return false; // by somebody who did not take the lock
       throw e;
     }
   }
@@ -240,7 +223,7 @@ export class Reservations {
 
   /** The names of all files but those that {@link lock} would release, reservations among them: no file is read. */
   names(): Set<string> {
-    const names = new Set(isMissing(this.directory) ? [] : readdirSync(this.directory));
+    const names = new Set(listDirectory(this.directory).map((entry) => entry.name));
     for (const former of this.#formerBoots()) for (const ip of this.#staleIn(former)) names.delete(ip);
     for (const ip of this.#ended()) if (isQuarantine(this.holderOf(ip) ?? "")) names.delete(ip);
     return names;
@@ -248,8 +231,8 @@ export class Reservations {
 
   /** True for a reservation without content, as a crash leaves it. Reads no file that is too long to be one. */
   isBlank(ip: string): boolean {
-    const stat = statSync(this.#path(ip), { throwIfNoEntry: false });
-    return stat !== undefined && stat.size <= MAX_BLANK && isBlank(read(this.#path(ip)) ?? "");
+    const status = statusOf(this.#path(ip));
+    return status !== undefined && status.size <= MAX_BLANK && isBlank(read(this.#path(ip)) ?? "");
   }
 
   /** Every reservation with its content, empty for one without; in no order. */
@@ -261,8 +244,8 @@ export class Reservations {
 
   /** Releases an address, whoever has it. */
   release(ip: string): void {
-    rmSync(this.#path(ip), { force: true });
-    rmSync(`${this.#side()}/${ip}`, { force: true });
+    removeFile(this.#path(ip));
+    removeFile(`${this.#side()}/${ip}`);
   }
 
   /**
@@ -290,7 +273,7 @@ export class Reservations {
 
   /** Remembers the address that was handed out last from a set of ranges. */
   remember(setIndex: number, ip: string): void {
-    writeFileSync(this.#path(`last_reserved_ip.${setIndex}`), ip, { mode: 0o600 });
+    writeFile(this.#path(`last_reserved_ip.${setIndex}`), ip, { mode: 0o600 });
   }
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFile } from "../kernel/files.ts";
 import { Failure } from "../report/failure.ts";
 import type { Dns } from "./provider.ts";
 
@@ -9,7 +9,7 @@ import type { Dns } from "./provider.ts";
 export function readResolvConf(path: string): Dns {
   let text;
   try {
-    text = readFileSync(path, "utf8");
+    text = readFile(path);
   } catch (e) {
     throw new Failure("io", `read ${path}: ${e instanceof Error ? e.message : String(e)}`, {
       advice: 'Key "resolvConf" of ipam must name a readable file.',

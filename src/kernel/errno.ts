@@ -58,6 +58,7 @@ export const Errno = {
   EBUSY: 16,
   EEXIST: 17,
   ENODEV: 19,
+  ENOTDIR: 20,
   EINVAL: 22,
   EOPNOTSUPP: 95,
   EAFNOSUPPORT: 97,

@@ -1,6 +1,6 @@
 // Firewalls as the kernel has them: which chains drop what no rule of theirs accepts. Nothing here changes any.
 // include/uapi/linux/netfilter/nf_tables.h, linux/netfilter_ipv4/ip_tables.h, linux/netfilter_ipv6/ip6_tables.h
-import { readFileSync } from "node:fs";
+import { readFile } from "./files.ts";
 import { Attributes, Writer } from "./attributes.ts";
 import { SysError } from "./errno.ts";
 import { AF_INET, AF_INET6 } from "./families.ts";
@@ -103,9 +103,7 @@ const legacies: readonly Legacy[] = [
 /** Its filter table's built-in chains that drop by default. A table that nobody uses is not looked at: that would make it. */
 function legacyChains(legacy: Legacy): StrictChain[] {
   try {
-    const names = readFileSync(`/proc/thread-self/net/${legacy.tool.replace("tables", "_tables_names")}`, "utf8").split(
-      "\n",
-    );
+    const names = readFile(`/proc/thread-self/net/${legacy.tool.replace("tables", "_tables_names")}`).split("\n");
     if (!names.includes("filter")) return [];
   } catch {
     return []; // this kernel has none

@@ -45,7 +45,8 @@ export const LOCK_EX = 2;
 /** Fails with EAGAIN instead of waiting. */
 export const LOCK_NB = 4;
 
-function lastErrno(): number {
+/** errno of this thread: of the call before, which must have failed. */
+export function lastErrno(): number {
   const location = c.__errno_location();
   return location === null ? 0 : read.i32(location, 0);
 }
@@ -67,7 +68,11 @@ function checkRetrying(call: string, f: () => number | bigint): number {
 }
 
 const encoder = new TextEncoder();
-const cString = (s: string): Uint8Array => encoder.encode(`${s}\0`);
+/** A string as C reads it. Throws {@link SysError} where it cannot. */
+export function cString(s: string): Uint8Array {
+  if (s.includes("\0")) throw new SysError(`use ${JSON.stringify(s)}, which holds a NUL`, Errno.EINVAL); // C would end there
+  return encoder.encode(`${s}\0`);
+}
 
 /** open(2), close-on-exec. Throws {@link SysError}. */
 export function open(path: string, flags = 0, mode = 0): number {

@@ -1,11 +1,12 @@
-import { closeSync, constants, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { Failure } from "../report/failure.ts";
-import { Errno, SysError } from "./errno.ts";
+import { Errno, errnoText, SysError } from "./errno.ts";
+import { makeDirectory, readFile, removeFile, statusOf, writeFile } from "./files.ts";
 import { CLONE_NEWNET, close, mount, MS_BIND, open, setns, unmount, unshare } from "./libc.ts";
 import { Netlink } from "./netlink.ts";
 
 const OWN = "/proc/thread-self/ns/net";
 const NAMED = "/run/netns";
+const O_NONBLOCK = 0o4000;
 
 /** Keeps code that would outlive the section out: a function that returns a promise does not fit. */
 type Synchronous<T> = T & (T extends PromiseLike<unknown> ? never : unknown);
@@ -23,13 +24,13 @@ export class Namespace implements Disposable {
 
   /** The namespace's inode number: its identity while it lives. */
   get inode(): number {
-    return statSync(`/proc/self/fd/${this.fd}`).ino;
+    return statusOf(`/proc/self/fd/${this.fd}`)?.inode ?? 0;
   }
 
   /**
    * Runs synchronous code with this thread in the namespace, then returns to the former one.
    *
-   * Only FFI calls and synchronous `node:fs` calls belong inside: asynchronous I/O and new processes use other threads,
+   * Only FFI calls and `files.ts` belong inside: asynchronous I/O and new processes use other threads,
    * and a thread first made inside stays in this namespace for good. Throws what `f` throws, `SysError` where setns fails.
    */
   run<T>(f: () => Synchronous<T>): T {
@@ -73,18 +74,18 @@ export function openNamespace(path: string): Namespace {
 export function findNamespace(path: string): Namespace | undefined {
   let fd;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK); // without it a FIFO waits for a writer
+    fd = open(path, O_NONBLOCK); // without it a FIFO waits for a writer
   } catch (e) {
-    const code = e instanceof Error && "code" in e ? e.code : undefined;
-    if (code === "ENOENT" || code === "ENOTDIR" || code === "ENXIO") return undefined;
-    throw new Failure("namespace", `open the network namespace ${path}: ${String(code)}`, { cause: e });
+    const errno = e instanceof SysError ? e.errno : 0;
+    if (errno === Errno.ENOENT || errno === Errno.ENOTDIR || errno === Errno.ENXIO) return undefined;
+    throw new Failure("namespace", `open the network namespace ${path}: ${errnoText(errno)}`, { cause: e });
   }
   const namespace = new Namespace(path, fd);
   try {
     namespace.run(() => {}); // the kernel's own test: setns fails with EINVAL for anything else
     return namespace;
   } catch (e) {
-    closeSync(fd);
+    close(fd);
     if (e instanceof SysError && e.errno === Errno.EINVAL) return undefined;
     throw new Failure("namespace", `enter the network namespace ${path}: ${String(e)}`, { cause: e });
   }
@@ -100,11 +101,11 @@ export function processNamespacePath(pid: number): string {
   return `/proc/${pid}/ns/net`;
 }
 
-/** Makes a network namespace, reachable by name as with `ip netns add`; its path. Throws `SysError`, or EEXIST of the file. */
+/** Makes a network namespace, reachable by name as with `ip netns add`; its path. Throws `SysError`. */
 export function addNamedNamespace(name: string): string {
   const path = namedNamespacePath(name);
-  mkdirSync(NAMED, { recursive: true });
-  writeFileSync(path, "", { flag: "wx", mode: 0o444 });
+  makeDirectory(NAMED);
+  writeFile(path, "", { only: "new", mode: 0o444 });
   const home = open(OWN);
   try {
     unshare(CLONE_NEWNET); // this thread alone; setns below brings it back
@@ -127,10 +128,10 @@ export function deleteNamedNamespace(name: string): void {
   } catch (e) {
     if (!(e instanceof SysError) || (e.errno !== Errno.ENOENT && e.errno !== Errno.EINVAL)) throw e;
   }
-  rmSync(path, { force: true });
+  removeFile(path);
 }
 
 /** The kernel's identity of this boot (a UUID); state that belongs to the kernel dies with it. */
 export function bootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  return readFile("/proc/sys/kernel/random/boot_id").trim();
 }

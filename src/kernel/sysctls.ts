@@ -1,5 +1,6 @@
-import { readFileSync, writeFileSync } from "node:fs";
 import { Failure } from "../report/failure.ts";
+import { errnoName, SysError } from "./errno.ts";
+import { readFile, writeFile } from "./files.ts";
 
 /**
  * A sysctl's file. Keys are written with slashes, as `net/ipv4/conf/eth0/arp_notify`: an interface name may hold dots.
@@ -12,7 +13,7 @@ function pathOf(key: string): string {
 /** A sysctl's value in this thread's namespace, without its line break; undefined where the kernel has no such key. */
 export function readSysctl(key: string): string | undefined {
   try {
-    return readFileSync(pathOf(key), "utf8").trim();
+    return readFile(pathOf(key)).trim();
   } catch {
     return undefined;
   }
@@ -21,9 +22,9 @@ export function readSysctl(key: string): string | undefined {
 /** Sets a sysctl in this thread's namespace. Throws `Failure` (`kernel`) where the kernel has no such key or refuses. */
 export function writeSysctl(key: string, value: string): void {
   try {
-    writeFileSync(pathOf(key), value);
+    writeFile(pathOf(key), value, { only: "present" });
   } catch (e) {
-    const code = e instanceof Error && "code" in e ? String(e.code) : String(e);
+    const code = e instanceof SysError ? errnoName(e.errno) : String(e);
     throw new Failure("kernel", `set sysctl ${key} to ${value}: ${code}`, { cause: e });
   }
 }

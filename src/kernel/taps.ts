@@ -1,5 +1,5 @@
 // The character devices of macvtap links, and who has them open.
-import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { listDirectory, readFile, readLink, statusOf } from "./files.ts";
 import type { Namespace } from "./namespaces.ts";
 import { withSysfs } from "./sysfs.ts";
 
@@ -12,7 +12,7 @@ export interface TapUser {
 
 function list(directory: string): string[] {
   try {
-    return readdirSync(directory);
+    return listDirectory(directory).map((entry) => entry.name);
   } catch {
     return []; // gone, or not ours to read
   }
@@ -34,7 +34,7 @@ export function tapDevice(linkName: string, namespace?: Namespace): Device | und
     const directory = `${sysfs}/class/net/${linkName}`;
     for (const entry of list(directory)) {
       if (!/^tap\d+$/u.test(entry)) continue;
-      const [major, minor] = readFileSync(`${directory}/${entry}/dev`, "utf8").trim().split(":").map(Number);
+      const [major, minor] = readFile(`${directory}/${entry}/dev`).trim().split(":").map(Number);
       if (major !== undefined && minor !== undefined) return { major, minor };
     }
     return undefined;
@@ -43,7 +43,7 @@ export function tapDevice(linkName: string, namespace?: Namespace): Device | und
 
 /** The programs that have a device open, found among the open files of all processes visible in /proc. */
 export function usersOf(device: Device): TapUser[] {
-  const wanted = makedev(device.major, device.minor);
+  const wanted = `${device.major}:${device.minor}`;
   const users: TapUser[] = [];
   for (const pid of list("/proc")) {
     if (!/^\d+$/u.test(pid)) continue;
@@ -70,22 +70,17 @@ export function describeTapUsers(linkName: string, namespace?: Namespace): strin
 
 function nameOf(pid: string): string {
   try {
-    return readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+    return readFile(`/proc/${pid}/comm`).trim();
   } catch {
     return "a program that has ended meanwhile";
   }
 }
 
-function opens(fd: string, device: number): boolean {
+function opens(fd: string, device: string): boolean {
   try {
     // a look at the name spares most of the stat calls: sockets, pipes and the like have no path
-    return readlinkSync(fd).startsWith("/") && statSync(fd).rdev === device;
+    return readLink(fd).startsWith("/") && statusOf(fd)?.represents === device;
   } catch {
     return false; // closed, or ended, meanwhile
   }
-}
-
-/** glibc's makedev (sys/sysmacros.h), as stat reports it. */
-function makedev(major: number, minor: number): number {
-  return ((major & 0xfff) << 8) | (minor & 0xff) | ((minor & 0xfff00) << 12);
 }

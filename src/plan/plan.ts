@@ -1,5 +1,6 @@
 // A plan read four ways: applied, undone, verified, explained.
 import { asFailure, Failure } from "../report/failure.ts";
+import { mark } from "../report/trace.ts";
 import { accessLink } from "./access-link.ts";
 import { addressPairs } from "./address-pairs.ts";
 import { address } from "./address.ts";
@@ -71,8 +72,10 @@ export async function applyPlan(plan: Plan, places: Places, options: PlanOptions
       pipeline.begin(i);
       const done = typeOf(step).apply(step, pipeline);
       if (done instanceof Promise) await done;
+      mark(`step ${step.type}`);
     }
     pipeline.flushOrThrow();
+    mark("flushed");
     return pipeline.remarks;
   } catch (thrown) {
     const first = asFailure(thrown, "apply the plan");

@@ -1,4 +1,4 @@
-import manifest from "../../package.json" with { type: "json" };
+import { version as stated } from "../../package.json" with { type: "json" };
 
 /** Berth's version, of package.json. */
-export const version: string = manifest.version;
+export const version: string = stated;

@@ -211,7 +211,8 @@ test("both families: an address of each, and both pairs by one change", async ()
   ]);
   expect(ips.map((i) => i.gateway).toSorted()).toEqual(["192.168.0.1", "fd00:5::1"]);
   expect((await vm.pairs()).length).toBe(2);
-  expect(proxy.asked.filter((a) => a.startsWith("PUT")).length).toBe(1);
+  // one that is refused, as the agent gave the port a new revision meanwhile, is asked for again
+  expect(proxy.granted.filter((a) => a.startsWith("PUT")).length).toBe(1);
   expect((await vm.cni("CHECK", "f1", network())).exitCode).toBe(0);
   expect((await vm.cni("DEL", "f1", network())).exitCode).toBe(0);
   await nothingIsLeft();

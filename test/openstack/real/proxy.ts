@@ -11,6 +11,8 @@ export class Proxy implements AsyncDisposable {
   readonly #server: Bun.Server<undefined>;
   /** What was asked, in order: `GET /ports`. */
   readonly asked: string[] = [];
+  /** Those of {@link asked} that Neutron did not refuse. */
+  readonly granted: string[] = [];
   incident: Incident = () => undefined;
   /** Called before a request meets its fate. */
   before: (number: number, when: "before" | "after") => void | Promise<void> = () => {};
@@ -28,6 +30,7 @@ export class Proxy implements AsyncDisposable {
   /** Forgets what was asked. */
   reset(): void {
     this.asked.length = 0;
+    this.granted.length = 0;
     this.incident = () => undefined;
     this.before = () => {};
   }
@@ -50,6 +53,7 @@ export class Proxy implements AsyncDisposable {
       ...(body === "" ? {} : { body }),
     });
     const content = await answer.text();
+    if (answer.ok) this.granted.push(this.asked[number - 1] ?? "");
     await this.before(number, "after");
     if (fate === "lose") return broken();
     return new Response(answer.status === 204 ? null : content, {
