@@ -1,8 +1,9 @@
 // npm run docs: writes docs/reference/ from the schema of a network's configuration, the error codes and the command's own
-// help. `--check` fails where a file is stale.
+// help, and from that schema the function that does without it. `--check` fails where a file is stale.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { toJsonSchema } from "@valibot/to-json-schema";
 import { NetworkConfig } from "../src/attachment/config.ts";
+import { acceptorOf } from "./acceptor.ts";
 
 /** What is used of a JSON Schema. */
 interface Schema {
@@ -19,7 +20,7 @@ interface Schema {
   readonly anyOf?: readonly Schema[];
 }
 
-const directory = new URL("../docs/reference/", import.meta.url).pathname;
+const root = new URL("../", import.meta.url).pathname;
 
 /** Functions that check a text (IP address, CIDR, MAC) have no JSON Schema: they become a description of the format. */
 const schema = toJsonSchema(NetworkConfig, {
@@ -94,18 +95,19 @@ function help(): string {
 }
 
 const files: Record<string, string> = {
-  "network.schema.json": `${JSON.stringify(schema, null, 2)}\n`,
-  "network.md": `# Network configuration\n\nEvery key, as \`network.schema.json\` has it for editors. Written by \`npm run docs\`.\n\n| key | value | default | meaning |\n|---|---|---|---|\n${rows(schema, "").join("\n")}\n`,
-  "errors.md": `# Error codes\n\nA failure is one JSON object on standard output (CNI spec 1.1.0, section 5) and exit status 1: \`code\`, \`msg\` (what was\nattempted, on what, what the system answered) and \`details\` (what to do). Written by \`npm run docs\`.\n\n${errorCodes()}\n`,
-  "command.md": `# The command\n\nWritten by \`npm run docs\`.\n\n${help()}`,
+  "docs/reference/network.schema.json": `${JSON.stringify(schema, null, 2)}\n`,
+  "docs/reference/network.md": `# Network configuration\n\nEvery key, as \`network.schema.json\` has it for editors. Written by \`npm run docs\`.\n\n| key | value | default | meaning |\n|---|---|---|---|\n${rows(schema, "").join("\n")}\n`,
+  "docs/reference/errors.md": `# Error codes\n\nA failure is one JSON object on standard output (CNI spec 1.1.0, section 5) and exit status 1: \`code\`, \`msg\` (what was\nattempted, on what, what the system answered) and \`details\` (what to do). Written by \`npm run docs\`.\n\n${errorCodes()}\n`,
+  "docs/reference/command.md": `# The command\n\nWritten by \`npm run docs\`.\n\n${help()}`,
+  "src/attachment/config-accepts.ts": acceptorOf(NetworkConfig),
 };
 
-mkdirSync(directory, { recursive: true });
+mkdirSync(`${root}docs/reference`, { recursive: true });
 for (const [name, text] of Object.entries(files)) {
-  const path = `${directory}${name}`;
+  const path = `${root}${name}`;
   if (!process.argv.includes("--check")) writeFileSync(path, text);
   else if (!existsSync(path) || readFileSync(path, "utf8") !== text) {
-    console.error(`docs/reference/${name} is stale: npm run docs`);
+    console.error(`${name} is stale: npm run docs`);
     process.exitCode = 1;
   }
 }

@@ -10,12 +10,12 @@ export interface Cidr {
 export function parseCidr(text: string): Cidr | undefined {
   const slash = text.indexOf("/");
   if (slash < 0) return undefined;
-  const length = text.slice(slash + 1);
-  if (!/^(0|[1-9]\d{0,2})$/u.test(length)) return undefined;
   const ip = parseIp(text.slice(0, slash));
   if (ip === undefined) return undefined;
+  const length = text.slice(slash + 1);
   const prefix = Number(length);
-  return prefix <= hostCidr(ip).prefix ? { ip, prefix } : undefined;
+  // "08", "1e1" and "" are other text than their number
+  return prefix >= 0 && prefix <= hostCidr(ip).prefix && `${prefix}` === length ? { ip, prefix } : undefined;
 }
 
 /** As `192.168.122.177/24`. */
@@ -35,20 +35,26 @@ function hostMask(prefix: number, index: number): number {
 
 /** The subnet: host bits cleared. */
 export function networkOf(cidr: Cidr): Cidr {
-  const bytes = ipToBytes(cidr.ip).map((byte, i) => byte & ~hostMask(cidr.prefix, i));
+  const bytes = ipToBytes(cidr.ip);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = (bytes[i] ?? 0) & ~hostMask(cidr.prefix, i);
   return { ip: ipFromBytes(bytes), prefix: cidr.prefix };
 }
 
 /** The highest address of the subnet (IPv4: its broadcast address). */
 export function lastOf(cidr: Cidr): string {
-  return ipFromBytes(ipToBytes(cidr.ip).map((byte, i) => byte | hostMask(cidr.prefix, i)));
+  const bytes = ipToBytes(cidr.ip);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = (bytes[i] ?? 0) | hostMask(cidr.prefix, i);
+  return ipFromBytes(bytes);
 }
 
 /** True where the address lies in the subnet; never across families. */
 export function contains(cidr: Cidr, ip: string): boolean {
   if (ipFamily(cidr.ip) !== ipFamily(ip)) return false;
-  const other = ipToBytes(ip);
-  return ipToBytes(cidr.ip).every((byte, i) => ((byte ^ (other[i] ?? 0)) & ~hostMask(cidr.prefix, i)) === 0);
+  const [a, b] = [ipToBytes(cidr.ip), ipToBytes(ip)];
+  for (let i = 0; i < a.length; i++) {
+    if ((((a[i] ?? 0) ^ (b[i] ?? 0)) & ~hostMask(cidr.prefix, i)) !== 0) return false;
+  }
+  return true;
 }
 
 /** True where two subnets share an address. */

@@ -1,61 +1,94 @@
 // IP addresses are canonical text throughout (dotted IPv4; IPv6 by RFC 5952): comparable, and plain data in a plan.
 //
-// The library decides what is an address. Its conversions are not used: it writes "::" for a single group of zeros, which
-// RFC 5952 section 4.2.2 forbids, it refuses a dotted end except after a lower-case "::ffff:", and it goes through text
-// and BigInt several times, each costing 0.1 ms on first use in a process that lives 10 ms.
-import { IPv4, IPv6 } from "@se-oss/ip-address";
+// Read and written here, not by a library: to import one and to compile its patterns takes 0.3 ms of a process that lives
+// 10 ms (docs/performance.md). The tests hold it against another implementation.
 
 /** The IP version. */
 export type Family = 4 | 6;
 
-/** A dotted end (RFC 4291 section 2.2, form 3) as two groups; text without one as it is. Undefined for a wrong one. */
-function withoutDots(text: string): string | undefined {
-  if (!text.includes(".")) return text;
-  const at = text.lastIndexOf(":") + 1;
-  const end = text.slice(at);
-  if (!IPv4.isValid(end)) return undefined;
-  const [a = 0, b = 0, c = 0, d = 0] = ipToBytes(end);
-  return `${text.slice(0, at)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
+/** The bytes of dotted text without leading zeros; undefined for anything else. */
+function bytesOfDotted(text: string): Uint8Array | undefined {
+  const octets = text.split(".");
+  if (octets.length !== 4) return undefined;
+  const bytes = new Uint8Array(4);
+  for (let i = 0; i < 4; i++) {
+    const octet = octets[i] ?? "";
+    const value = Number(octet);
+    if (!(value <= 255) || `${value}` !== octet) return undefined; // "010", "1e1", " 1" and "" are other text than their number
+    bytes[i] = value;
+  }
+  return bytes;
 }
 
-/** The bytes of valid IPv6 text without a dotted end. */
-function bytesOfGroups(text: string): Uint8Array {
-  const bytes = new Uint8Array(16);
-  const put = (groups: string, fromEnd: boolean): void => {
-    if (groups === "") return;
-    const list = groups.split(":");
-    let at = fromEnd ? 16 - 2 * list.length : 0;
-    for (const group of list) {
-      const value = Number.parseInt(group, 16);
-      bytes[at++] = value >> 8;
-      bytes[at++] = value & 0xff;
+/** The value of one to four hexadecimal digits; undefined for anything else. */
+function group(text: string): number | undefined {
+  if (text.length === 0 || text.length > 4) return undefined;
+  let value = 0;
+  for (let i = 0; i < text.length; i++) {
+    const digit = "0123456789abcdef".indexOf((text[i] ?? "").toLowerCase());
+    if (digit < 0) return undefined;
+    value = value * 16 + digit;
+  }
+  return value;
+}
+
+/**
+ * The bytes of groups between colons, the last of which may be dotted (RFC 4291 section 2.2, form 3); none for no text.
+ * Undefined for anything else.
+ */
+function bytesOfGroups(text: string, mayEndDotted: boolean): number[] | undefined {
+  const bytes: number[] = [];
+  if (text === "") return bytes;
+  const groups = text.split(":");
+  for (let i = 0; i < groups.length; i++) {
+    const part = groups[i] ?? "";
+    if (mayEndDotted && i === groups.length - 1 && part.includes(".")) {
+      const dotted = bytesOfDotted(part);
+      if (dotted === undefined) return undefined;
+      bytes.push(...dotted);
+      continue;
     }
-  };
+    const value = group(part);
+    if (value === undefined) return undefined;
+    bytes.push(value >> 8, value & 0xff);
+  }
+  return bytes;
+}
+
+/** The bytes of IPv6 text; undefined for anything else, zone ids included. */
+function bytesOfColons(text: string): Uint8Array | undefined {
   const gap = text.indexOf("::");
-  put(gap < 0 ? text : text.slice(0, gap), false);
-  if (gap >= 0) put(text.slice(gap + 2), true);
+  const first = bytesOfGroups(gap < 0 ? text : text.slice(0, gap), gap < 0);
+  const second = gap < 0 ? [] : bytesOfGroups(text.slice(gap + 2), true);
+  if (first === undefined || second === undefined) return undefined;
+  // a gap stands for at least one group
+  const length = first.length + second.length;
+  if (gap < 0 ? length !== 16 : length > 14) return undefined;
+  const bytes = new Uint8Array(16);
+  bytes.set(first);
+  bytes.set(second, 16 - second.length);
   return bytes;
 }
 
 /** RFC 5952 text of 16 bytes; as inet_ntop(3) and the kernel's %pI6c, IPv4-mapped addresses with a dotted end (section 5). */
 function textOfBytes(bytes: Uint8Array): string {
-  const group = (i: number): number => ((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0);
+  const value = (i: number): number => ((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0);
   // the longest run of at least two zero groups, the first of equals
   let [runAt, runLength] = [-1, 1];
   for (let i = 0; i < 8; i++) {
     let length = 0;
-    while (i + length < 8 && group(i + length) === 0) length++;
+    while (i + length < 8 && value(i + length) === 0) length++;
     if (length > runLength) [runAt, runLength] = [i, length];
     i += length;
   }
-  if (runAt === 0 && runLength === 5 && group(5) === 0xffff) return `::ffff:${bytes.subarray(12).join(".")}`;
+  if (runAt === 0 && runLength === 5 && value(5) === 0xffff) return `::ffff:${bytes.subarray(12).join(".")}`;
   let text = "";
   for (let i = 0; i < 8; i++) {
     if (i === runAt) {
       text += "::";
       i += runLength - 1;
     } else {
-      text += `${text === "" || text.endsWith(":") ? "" : ":"}${group(i).toString(16)}`;
+      text += `${text === "" || text.endsWith(":") ? "" : ":"}${value(i).toString(16)}`;
     }
   }
   return text;
@@ -66,9 +99,9 @@ function textOfBytes(bytes: Uint8Array): string {
  * included). An IPv4-mapped address stays IPv6.
  */
 export function parseIp(text: string): string | undefined {
-  if (!text.includes(":")) return IPv4.isValid(text) ? text : undefined;
-  const groups = withoutDots(text);
-  return groups !== undefined && IPv6.isValid(groups) ? textOfBytes(bytesOfGroups(groups)) : undefined;
+  if (!text.includes(":")) return bytesOfDotted(text) === undefined ? undefined : text;
+  const bytes = bytesOfColons(text);
+  return bytes === undefined ? undefined : textOfBytes(bytes);
 }
 
 /** The family of a canonical address. */
@@ -76,12 +109,10 @@ export function ipFamily(ip: string): Family {
   return ip.includes(":") ? 6 : 4;
 }
 
-/** The bytes of a canonical address in network order: 4 or 16. */
+/** The bytes of a canonical address in network order: 4 or 16. Throws `RangeError` for text that is no address. */
 export function ipToBytes(ip: string): Uint8Array {
-  if (ip.includes(":")) return bytesOfGroups(withoutDots(ip) ?? ip);
-  const bytes = new Uint8Array(4);
-  let at = 0;
-  for (const octet of ip.split(".")) bytes[at++] = Number(octet);
+  const bytes = ip.includes(":") ? bytesOfColons(ip) : bytesOfDotted(ip);
+  if (bytes === undefined) throw new RangeError(`${ip} is no IP address`);
   return bytes;
 }
 

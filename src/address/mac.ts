@@ -8,17 +8,22 @@ export function parseMac(text: string): string | undefined {
 
 /** The six bytes of a canonical MAC address. */
 export function macToBytes(mac: string): Uint8Array {
-  return Uint8Array.from(mac.split(":"), (octet) => Number.parseInt(octet, 16));
+  const bytes = new Uint8Array(6);
+  let at = 0;
+  for (const octet of mac.split(":")) bytes[at++] = Number.parseInt(octet, 16);
+  return bytes;
 }
 
 /** Canonical text of six bytes. */
 export function macFromBytes(bytes: Uint8Array): string {
-  return Array.from(bytes, (octet) => octet.toString(16).padStart(2, "0")).join(":");
+  let text = "";
+  for (const octet of bytes) text += `${text === "" ? "" : ":"}${octet < 16 ? "0" : ""}${octet.toString(16)}`;
+  return text;
 }
 
-/** A random MAC address: locally administered, unicast (IEEE 802, section 8.2). */
-export function randomMac(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(6));
+/** A MAC address of six random bytes: locally administered, unicast (IEEE 802, section 8.2). */
+export function randomMac(random: Uint8Array): string {
+  const bytes = random.slice(0, 6);
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
   return macFromBytes(bytes);
 }

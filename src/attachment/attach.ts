@@ -4,6 +4,7 @@ import type { Allocation, IpamProvider } from "../ipam/provider.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLink, type Link } from "../kernel/links.ts";
 import { AddressConflict } from "../plan/conflict.ts";
+import { KnownLinks } from "../plan/known-links.ts";
 import { applyPlan, type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { asFailure, Failure } from "../report/failure.ts";
@@ -69,14 +70,18 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         const record = { ...intent, allocation, plan };
         writeRecord(record);
         mark("record");
+        const links = new KnownLinks();
+        links.add(prepared.parentWhere, facts.parent.name, facts.parent);
         const said = await applyPlan(plan, places, {
+          links,
           ownerOf: (ip) => ownerOf(ip, request.key),
           lockHost: () => lockShared(facts.parent.name, plan),
         });
         mark("applied");
         remarks.push(...said, ...obstaclesOf(request, places, facts.parent, record));
         const link =
-          places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName);
+          links.get("container", request.key.ifName) ??
+          (places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName));
         return {
           record,
           allocation,

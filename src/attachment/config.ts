@@ -1,17 +1,8 @@
-// The schema of a network's configuration, for all faces. docs/reference/ is generated from it.
+// The schema of a network's configuration, for all faces. docs/reference/ and config-accepts.ts are generated from it.
 import * as v from "valibot";
-import { parseCidr } from "../address/cidr.ts";
-import { parseIp } from "../address/ip.ts";
-import { parseMac } from "../address/mac.ts";
 import { Failure } from "../report/failure.ts";
-
-/** The CNI versions that are read and answered, oldest first. */
-export const cniVersions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
-
-/** The kinds of attachment. */
-export const kinds = ["macvlan", "macvtap", "ipvlan", "vlan"] as const;
-/** A kind of attachment. */
-export type Kind = (typeof kinds)[number];
+import { isCidr, isIp, isIpOrCidr, isMac } from "./config-texts.ts";
+import { kinds, modes } from "./kinds.ts";
 
 const described = (text: string): v.DescriptionAction<string, string> => v.description(text);
 
@@ -19,25 +10,10 @@ const linkName = v.pipe(
   v.string(),
   v.regex(/^(?!\.{1,2}$)[^\s/:]{1,15}$/u, "an interface name: 1 to 15 characters, no space, slash or colon"),
 );
-const ip = v.pipe(
-  v.string(),
-  v.check((s) => parseIp(s) !== undefined, "an IP address"),
-);
-const cidr = v.pipe(
-  v.string(),
-  v.check((s) => parseCidr(s) !== undefined, "an address, a slash, a prefix length"),
-);
-const ipOrCidr = v.pipe(
-  v.string(),
-  v.check(
-    (s) => parseIp(s) !== undefined || parseCidr(s) !== undefined,
-    "an IP address, with or without a prefix length",
-  ),
-);
-const mac = v.pipe(
-  v.string(),
-  v.check((s) => parseMac(s) !== undefined, "a MAC address: six pairs of hexadecimal digits"),
-);
+const ip = v.pipe(v.string(), v.check(isIp, "an IP address"));
+const cidr = v.pipe(v.string(), v.check(isCidr, "an address, a slash, a prefix length"));
+const ipOrCidr = v.pipe(v.string(), v.check(isIpOrCidr, "an IP address, with or without a prefix length"));
+const mac = v.pipe(v.string(), v.check(isMac, "a MAC address: six pairs of hexadecimal digits"));
 const natural = v.pipe(v.number(), v.integer(), v.minValue(0));
 const between = (low: number, high: number): v.GenericSchema<number> =>
   v.pipe(v.number(), v.integer(), v.minValue(low), v.maxValue(high));
@@ -212,14 +188,6 @@ const mesosNetworkInfo = v.looseObject({
     }),
   ),
 });
-
-/** The modes of each kind. */
-export const modes = {
-  macvlan: ["bridge", "private", "vepa", "passthru", "source"],
-  macvtap: ["bridge", "private", "vepa", "passthru", "source"],
-  ipvlan: ["l2", "l3", "l3s"],
-  vlan: [],
-} as const satisfies Record<Kind, readonly string[]>;
 
 /** The keys of a network's configuration, in the order in which the reference shows them. */
 export const networkKeys = {

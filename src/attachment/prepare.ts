@@ -2,6 +2,7 @@
 import { parseMac, randomMac } from "../address/mac.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
 import type { Allocation, CloudPort, Seat } from "../ipam/provider.ts";
+import { randomBytes } from "../kernel/libc.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Link } from "../kernel/links.ts";
 import { readSysctl } from "../kernel/sysctls.ts";
@@ -10,7 +11,8 @@ import type { Plan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Where } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
-import type { Kind, NetworkConfig } from "./config.ts";
+import type { NetworkConfig } from "./config.ts";
+import type { Kind } from "./kinds.ts";
 import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict-detection.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { checkKey, type Key } from "./key.ts";
@@ -65,7 +67,7 @@ export function prepare(request: AttachRequest, cloud: Cloud | undefined): Prepa
       },
     );
   }
-  const own = kind === "vlan" || !choosesMac(detail) ? undefined : randomMac();
+  const own = kind === "vlan" || !choosesMac(detail) ? undefined : randomMac(randomBytes(6));
   return {
     places: Places.open(request.netns, cloud),
     detail,

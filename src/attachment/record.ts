@@ -14,7 +14,7 @@ import { lockFile } from "../kernel/locks.ts";
 import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Failure } from "../report/failure.ts";
-import type { Kind } from "./config.ts";
+import type { Kind } from "./kinds.ts";
 import { describeKey, type Key, keyFileName } from "./key.ts";
 
 const DIRECTORY = "/run/berth";

@@ -3,7 +3,8 @@ import { parseMac } from "../address/mac.ts";
 import type { CloudPort } from "../ipam/provider.ts";
 import type { IpvlanMode, MacvlanMode, SubInterface } from "../kernel/link-kinds.ts";
 import { Failure } from "../report/failure.ts";
-import { type Kind, kinds, modes, type NetworkConfig } from "./config.ts";
+import type { NetworkConfig } from "./config.ts";
+import { type Kind, kinds, modes } from "./kinds.ts";
 
 function refuse(sentence: string, advice?: string): never {
   throw new Failure("config", sentence, advice === undefined ? {} : { advice });

@@ -2,7 +2,7 @@ import { buildCommand } from "@stricli/core";
 import { copyFileSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import example from "../../examples/host-access-auto.conflist" with { type: "text" };
-import { kinds } from "../attachment/config.ts";
+import { kinds } from "../attachment/kinds.ts";
 import { RTPROT_BERTH } from "../kernel/protocol.ts";
 import { quote } from "../plan/shell.ts";
 import { Failure } from "../report/failure.ts";

@@ -1,6 +1,7 @@
 // Networks by name or file: CNI's configuration files as container runtimes keep them.
 import { readdirSync, readFileSync } from "node:fs";
-import { kinds, type NetworkConfig, readConfig } from "../attachment/config.ts";
+import { type NetworkConfig, readConfig } from "../attachment/config.ts";
+import { kinds } from "../attachment/kinds.ts";
 import { Failure } from "../report/failure.ts";
 
 /** Where container runtimes keep network configurations. */

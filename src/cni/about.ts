@@ -1,5 +1,5 @@
-import { cniVersions } from "../attachment/config.ts";
 import { version } from "../report/version.ts";
+import { cniVersions } from "./version.ts";
 
 /** What a plugin says when it is started without CNI_COMMAND (CNI convention: to stdout, exit status 0). */
 export function about(name: string): string {

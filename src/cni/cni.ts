@@ -36,7 +36,7 @@ export async function cni(env: Environment, stdin: () => string, calledAs: strin
     mark("stdin read");
     if (name === "VERSION") return { text: version(text), remarks: [], exitCode: 0 };
     const remarks: string[] = [];
-    return { text: await serve(readCall(name, env, text, calledAs), remarks), remarks, exitCode: 0 };
+    return { text: await serve(await readCall(name, env, text, calledAs), remarks), remarks, exitCode: 0 };
   } catch (thrown) {
     const failure = asFailure(thrown, `serve ${name}`);
     return { text: errorJson(failure, answerVersion(text)), remarks: [], exitCode: 1 };

@@ -1,7 +1,9 @@
 // A CNI call as it came: environment and stdin.
 import { parseMac } from "../address/mac.ts";
-import { type Kind, type NetworkConfig, readConfig } from "../attachment/config.ts";
+import type { NetworkConfig } from "../attachment/config.ts";
 import { checkKey, type Key } from "../attachment/key.ts";
+import type { Kind } from "../attachment/kinds.ts";
+import { readConfigQuickly } from "../attachment/quick-config.ts";
 import { kindOf } from "../attachment/sub-interface.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { Failure } from "../report/failure.ts";
@@ -92,9 +94,10 @@ interface MesosTask {
 /** The wishes in the NetworkInfo that a Mesos agent adds to the configuration. Its `protocol` is no wish: it is always printed. */
 function mesosTask(config: NetworkConfig): MesosTask {
   const info = config.args?.["org.apache.mesos"]?.network_info;
-  const labels = (info?.labels?.labels ?? []).filter(({ value = "" }) => value !== "");
+  if (info === undefined) return { ips: [], mac: undefined };
+  const labels = (info.labels?.labels ?? []).filter(({ value = "" }) => value !== "");
   const named = (key: string): string[] => labels.flatMap((label) => (label.key === key ? [label.value ?? ""] : []));
-  const addresses = (info?.ip_addresses ?? []).flatMap(({ ip_address: ip = "" }) => (ip === "" ? [] : [ip]));
+  const addresses = (info.ip_addresses ?? []).flatMap(({ ip_address: ip = "" }) => (ip === "" ? [] : [ip]));
   return { ips: [...addresses, ...named("berth.ip")], mac: named("berth.mac").at(-1) };
 }
 
@@ -106,12 +109,13 @@ function ipsOf(config: NetworkConfig, args: ReadonlyMap<string, string>, task: M
     ...(task.ips.length > 0 ? task.ips : inFile),
     ...(config.runtimeConfig?.ips ?? []),
   ];
+  if (wanted.length === 1 && wanted[0] === "") return []; // the usual case
   const texts = wanted.flatMap((text) => text.split(",")).map((text) => text.trim());
   return [...new Set(texts.filter((text) => text !== ""))];
 }
 
 /** Reads a call, its requirements checked. Throws `Failure`. */
-export function readCall(name: VerbName, env: Environment, stdin: string, calledAs: string): Call {
+export async function readCall(name: VerbName, env: Environment, stdin: string, calledAs: string): Promise<Call> {
   const verb: Verb = verbs[name];
   const json = parseJson(stdin);
   const stated = typeof json === "object" && json !== null && "cniVersion" in json ? json.cniVersion : undefined;
@@ -126,7 +130,7 @@ export function readCall(name: VerbName, env: Environment, stdin: string, called
       },
     );
   }
-  const config = readConfig(json);
+  const config = await readConfigQuickly(json);
   const args = parseArgs(env["CNI_ARGS"]);
   const key = {
     network: config.name,

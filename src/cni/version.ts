@@ -1,6 +1,7 @@
-import { cniVersions } from "../attachment/config.ts";
 import { Failure } from "../report/failure.ts";
 
+/** The CNI versions that are read and answered, oldest first. */
+export const cniVersions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
 /** A CNI version that is read and answered. */
 export type CniVersion = (typeof cniVersions)[number];
 

@@ -3,7 +3,16 @@ import { formatCidr } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import { Failure } from "../report/failure.ts";
 import type { Lease } from "./provider.ts";
-import { candidates, describeRange, isGateway, type Range, rangeOf, type RangeSet, sizeOf } from "./range.ts";
+import {
+  type Candidate,
+  describeRange,
+  findCandidate,
+  isGateway,
+  type Range,
+  rangeOf,
+  type RangeSet,
+  sizeOf,
+} from "./range.ts";
 import { describeHolder, type Reservations } from "./reservations.ts";
 
 /** After so many taken addresses in a row the directory is read once instead of trying each. */
@@ -79,23 +88,15 @@ export function choose(state: Reservations, set: RangeSet, index: number, wish: 
   });
 }
 
-function nextFree(
-  state: Reservations,
-  set: RangeSet,
-  last: string | undefined,
-  take: Take,
-): { ip: string; range: Range } | undefined {
+function nextFree(state: Reservations, set: RangeSet, last: string | undefined, take: Take): Candidate | undefined {
   let tries = 0;
   let names: ReadonlySet<string> | undefined;
-  for (const candidate of candidates(set, last)) {
+  const free = findCandidate(set, last, ({ ip }) => {
     if (++tries > TRIES) names ??= state.names();
-    if (names?.has(candidate.ip) === true) continue;
-    if (take(candidate.ip)) return candidate;
-  }
-  if (names === undefined) return undefined;
+    return names?.has(ip) !== true && take(ip);
+  });
+  if (free !== undefined || names === undefined) return free;
   // only names were looked at: one of them may be a reservation without content, which is nobody's
-  for (const candidate of candidates(set, last)) {
-    if (names.has(candidate.ip) && state.isBlank(candidate.ip) && take(candidate.ip)) return candidate;
-  }
-  return undefined;
+  const seen: ReadonlySet<string> = names;
+  return findCandidate(set, last, ({ ip }) => seen.has(ip) && state.isBlank(ip) && take(ip));
 }

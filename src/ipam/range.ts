@@ -135,26 +135,38 @@ export function sizeOf(set: RangeSet): bigint {
   return size;
 }
 
+/** An address of a set, and its range. */
+export interface Candidate {
+  readonly ip: string;
+  readonly range: Range;
+}
+
 /**
- * The addresses of a set in the order in which they are tried: the one after `last` first, then round to it again; from
- * the first where `last` is in none of the ranges. Gateways are left out. (RangeIter of the standard plugin's
+ * The first address of a set that is taken. They are tried in this order: the one after `last` first, then round to it
+ * again; from the first where `last` is in none of the ranges. Gateways are left out. (RangeIter of the standard plugin's
  * backend/allocator/allocator.go.)
  */
-export function* candidates(set: RangeSet, last: string | undefined): Generator<{ ip: string; range: Range }> {
+export function findCandidate(
+  set: RangeSet,
+  last: string | undefined,
+  take: (candidate: Candidate) => boolean,
+): Candidate | undefined {
   const at = last === undefined ? -1 : set.findIndex((r) => rangeOf([r], last) !== undefined);
   const from = at < 0 || last === undefined ? undefined : ipToBigInt(last);
   const begin = Math.max(at, 0);
   const gateways = new Set(set.map((r) => r.gateway));
   for (let i = 0; i <= set.length; i++) {
     const range = set[(begin + i) % set.length];
-    if (range === undefined) return;
+    if (range === undefined) return undefined;
     const lowest = i === 0 && from !== undefined ? from + 1n : range.start;
     // the last turn comes back to the range it began in, for what lies before the beginning
     const highest = i < set.length ? range.end : (from ?? range.start - 1n);
     const family = ipFamily(range.subnet.ip);
     for (let value = lowest; value <= highest; value++) {
       const ip = ipFromBigInt(value, family);
-      if (!gateways.has(ip)) yield { ip, range };
+      const candidate = { ip, range };
+      if (!gateways.has(ip) && take(candidate)) return candidate;
     }
   }
+  return undefined;
 }

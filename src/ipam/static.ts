@@ -109,10 +109,11 @@ export class Static implements IpamProvider {
   #asked(text: string): Lease {
     const ip = parseIp(text);
     const cidr = ip === undefined ? parseCidr(text) : undefined;
+    const asked = ip ?? cidr?.ip;
     const subnet = this.#configured.find((lease) => {
       const known = parseCidr(lease.address);
-      if (known === undefined) return false;
-      return contains(known, ip ?? cidr?.ip ?? "") && (cidr === undefined || cidr.prefix === known.prefix);
+      if (known === undefined || asked === undefined) return false;
+      return contains(known, asked) && (cidr === undefined || cidr.prefix === known.prefix);
     });
     const prefix = cidr?.prefix ?? parseCidr(subnet?.address ?? "")?.prefix;
     return leaseOf(

@@ -23,6 +23,7 @@ const { symbols: c } = dlopen("libc.so.6", {
   unshare: { args: [i32], returns: i32 },
   mount: { args: [pointer, pointer, pointer, u64, pointer], returns: i32 },
   umount2: { args: [pointer, i32], returns: i32 },
+  getrandom: { args: [pointer, u64, u32], returns: i64 },
   syscall: { args: [i64, i64, i64, i64, i64, i64], returns: i64 },
 });
 
@@ -88,6 +89,13 @@ export function close(fd: number): void {
 /** flock(2); repeated where a signal interrupts it. Throws {@link SysError}. */
 export function flock(fd: number, operation: number): void {
   checkRetrying("flock", () => c.flock(fd, operation));
+}
+
+/** getrandom(2): so many random bytes, 256 at most. Throws {@link SysError}. (Web Crypto takes 0.2 ms for its first.) */
+export function randomBytes(count: number): Uint8Array {
+  const bytes = new Uint8Array(count);
+  checkRetrying("getrandom", () => c.getrandom(ptr(bytes), BigInt(count), 0));
+  return bytes;
 }
 
 /** setns(2) for this thread. Throws {@link SysError}. */

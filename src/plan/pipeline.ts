@@ -2,6 +2,7 @@ import { Errno, SysError } from "../kernel/errno.ts";
 import { findLink } from "../kernel/links.ts";
 import type { Netlink, Request } from "../kernel/netlink.ts";
 import { Failure } from "../report/failure.ts";
+import { KnownLinks } from "./known-links.ts";
 import type { Places } from "./places.ts";
 import type { Where } from "./step.ts";
 
@@ -48,16 +49,17 @@ export class Pipeline {
   /** Whose a route of Berth's on the host is, in words; undefined where no attachment claims it any more. */
   readonly ownerOf: OwnerOf;
   readonly #queues: Record<Where, Queued[]> = { host: [], container: [] };
-  readonly #indexes: Record<Where, Map<string, number>> = { host: new Map(), container: new Map() };
+  readonly #links: KnownLinks;
   readonly #reached = new Set<number>();
   readonly #failed = new Map<number, Failure>();
   /** What the caller ought to know though the plan succeeds. */
   readonly remarks: string[] = [];
   #step = 0;
 
-  constructor(places: Places, ownerOf: OwnerOf = () => undefined) {
+  constructor(places: Places, ownerOf: OwnerOf = () => undefined, links: KnownLinks = new KnownLinks()) {
     this.places = places;
     this.ownerOf = ownerOf;
+    this.#links = links;
   }
 
   /** What follows is the work of the step with this number. */
@@ -125,12 +127,12 @@ export class Pipeline {
 
   /** The index of a link, looked up once; everything queued is sent before. Undefined where there is no such link. */
   index(where: Where, name: string): number | undefined {
-    const known = this.#indexes[where].get(name);
-    if (known !== undefined) return known;
+    const known = this.#links.get(where, name);
+    if (known !== undefined) return known.index;
     const nl = this.settled(where);
-    const index = nl === undefined ? undefined : findLink(nl, name)?.index;
-    if (index !== undefined) this.#indexes[where].set(name, index);
-    return index;
+    const link = nl === undefined ? undefined : findLink(nl, name);
+    if (link !== undefined) this.#links.add(where, name, link);
+    return link?.index;
   }
 
   /** {@link index} of a link that must be there: the first failure so far is thrown, or that there is no such link. */

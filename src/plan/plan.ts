@@ -6,6 +6,7 @@ import { addressPairs } from "./address-pairs.ts";
 import { address } from "./address.ts";
 import { announce } from "./announce.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
+import type { KnownLinks } from "./known-links.ts";
 import { link } from "./link.ts";
 import { neighbour } from "./neighbour.ts";
 import { type OwnerOf, Pipeline } from "./pipeline.ts";
@@ -53,6 +54,8 @@ export interface PlanOptions {
   readonly ownerOf?: OwnerOf;
   /** Taken while the host's part is changed; absent: no lock. */
   readonly lockHost?: LockHost;
+  /** Links that need not be looked up; those that were are added. */
+  readonly links?: KnownLinks;
 }
 
 // Only what acts in the cloud is waited for: between two steps on the host, whose lock is held, no other attachment of this
@@ -64,7 +67,7 @@ export interface PlanOptions {
  * @returns what the caller ought to know though it succeeded, a sentence each
  */
 export async function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<readonly string[]> {
-  const pipeline = new Pipeline(places, options.ownerOf);
+  const pipeline = new Pipeline(places, options.ownerOf, options.links);
   try {
     using section = new HostSection(options.lockHost);
     for (const [i, step] of plan.entries()) {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import fc from "fast-check";
-import { cniVersions } from "../../src/attachment/config.ts";
+import { cniVersions } from "../../src/cni/version.ts";
 import { cni } from "../../src/cni/cni.ts";
 import { prevResultAddresses, resultJson } from "../../src/cni/result.ts";
 import { TestWorld } from "../world.ts";

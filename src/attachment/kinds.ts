@@ -1,0 +1,12 @@
+/** The kinds of attachment. */
+export const kinds = ["macvlan", "macvtap", "ipvlan", "vlan"] as const;
+/** A kind of attachment. */
+export type Kind = (typeof kinds)[number];
+
+/** The modes of each kind. */
+export const modes = {
+  macvlan: ["bridge", "private", "vepa", "passthru", "source"],
+  macvtap: ["bridge", "private", "vepa", "passthru", "source"],
+  ipvlan: ["l2", "l3", "l3s"],
+  vlan: [],
+} as const satisfies Record<Kind, readonly string[]>;
