@@ -118,7 +118,7 @@ export function ipToBytes(ip: string): Uint8Array {
 
 /** The canonical address of 4 or 16 bytes in network order. Throws `RangeError` for another length. */
 export function ipFromBytes(bytes: Uint8Array): string {
-  if (bytes.length === 4) return bytes.join(".");
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
   if (bytes.length === 16) return textOfBytes(bytes);
   throw new RangeError(`an IP address has 4 or 16 bytes, not ${bytes.length}`);
 }

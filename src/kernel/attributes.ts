@@ -123,7 +123,7 @@ export class Attributes {
   /** A u16, little endian; undefined where the attribute is absent or too short. */
   u16(type: number): number | undefined {
     const b = this.#byType.get(type);
-    return b === undefined || b.length < 2 ? undefined : view(b).getUint16(0, true);
+    return b === undefined || b.length < 2 ? undefined : (b[0] ?? 0) | ((b[1] ?? 0) << 8);
   }
 
   /** A u16, big endian; undefined where the attribute is absent or too short. */
@@ -135,7 +135,8 @@ export class Attributes {
   /** A u32, little endian; undefined where the attribute is absent or too short. */
   u32(type: number): number | undefined {
     const b = this.#byType.get(type);
-    return b === undefined || b.length < 4 ? undefined : view(b).getUint32(0, true);
+    if (b === undefined || b.length < 4) return undefined;
+    return ((b[0] ?? 0) | ((b[1] ?? 0) << 8) | ((b[2] ?? 0) << 16) | ((b[3] ?? 0) << 24)) >>> 0;
   }
 
   /** A u32, big endian; undefined where the attribute is absent or too short. */
