@@ -1,4 +1,5 @@
 // The access link: the one that Berth makes for a parent, or a user's.
+import { randomMac } from "../address/mac.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLink, type Link, listLinks } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
@@ -28,9 +29,7 @@ function accessLinkName(parent: string): string {
 /** The MAC of the access link that Berth makes: the same on this machine for this parent, after a reboot too. */
 function accessLinkMac(parent: Link): string {
   const hash = Bun.hash.xxHash64(`${machineId()} berth access link ${parent.name} ${parent.mac ?? ""}`);
-  const octets = Array.from({ length: 6 }, (_, i) => Number((hash >> BigInt(8 * i)) & 0xffn));
-  octets[0] = ((octets[0] ?? 0) & 0xfc) | 0x02; // locally administered, unicast
-  return octets.map((o) => o.toString(16).padStart(2, "0")).join(":");
+  return randomMac(new Uint8Array(BigUint64Array.of(hash).buffer));
 }
 
 /** The access link that Berth makes for attachments of this sort. */

@@ -3,7 +3,7 @@ import { type Cidr, contains, hostCidr } from "../address/cidr.ts";
 import { type Family, ipFamily, parseIp } from "../address/ip.ts";
 import { listAddresses } from "../kernel/addresses.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
-import { type Link, listLinks } from "../kernel/links.ts";
+import { findLinkByIndex, type Link } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
 import { type Route, SCOPE_LINK } from "../kernel/routes.ts";
 import { readSysctl } from "../kernel/sysctls.ts";
@@ -117,18 +117,22 @@ function requireTalking(detail: SubInterface): void {
 
 /** The host's addresses that host access is for: those that are named, or every global one. */
 function hostAddresses(nl: Netlink, wanted: HostAccess["addresses"]): HostAddress[] {
-  const links = new Map(listLinks(nl).map((l) => [l.index, l]));
-  const own = listAddresses(nl)
-    .filter((a) => !a.duplicate && !a.tentative)
-    .map((a) => ({ ...a, loopback: links.get(a.linkIndex)?.loopback === true }));
+  const own = listAddresses(nl).filter((a) => !a.duplicate && !a.tentative);
+  // the links that have an address, of which a host with thousands of links has few
+  const loopbacks = new Map<number, boolean>();
+  const onLoopback = (index: number): boolean => {
+    const known = loopbacks.get(index) ?? findLinkByIndex(nl, index)?.loopback === true;
+    loopbacks.set(index, known);
+    return known;
+  };
   if (wanted === undefined) {
     const global = own.filter((a) => a.scope === 0 && !a.temporary && !a.deprecated);
-    return global.map(({ cidr, loopback }) => ({ ip: cidr.ip, loopback }));
+    return global.map(({ cidr, linkIndex }) => ({ ip: cidr.ip, loopback: onLoopback(linkIndex) }));
   }
   return wanted.map((text) => {
     const ip = parseIp(text);
     const address = own.find((a) => a.cidr.ip === ip);
-    if (address !== undefined) return { ip: address.cidr.ip, loopback: address.loopback };
+    if (address !== undefined) return { ip: address.cidr.ip, loopback: onLoopback(address.linkIndex) };
     throw new Failure("config", `give host access to ${text}: the host has no such address`, {
       advice: `The host has ${own.map((a) => a.cidr.ip).join(", ")}. Name none for all global ones.`,
     });
