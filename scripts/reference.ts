@@ -80,6 +80,8 @@ function help(): string {
   const commands = [
     "attach",
     "detach",
+    "up",
+    "down",
     "ls",
     "check",
     "repair",

@@ -5,6 +5,7 @@ import type { Allocation, IpamProvider } from "../ipam/provider.ts";
 import type { Neutron } from "../openstack/neutron.ts";
 import type { NeutronConfig } from "../openstack/neutron-config.ts";
 import type { NetworkConfig } from "./config.ts";
+import type { Key } from "./key.ts";
 import type { AttachmentRecord } from "./record.ts";
 
 /** Who gives an attachment its addresses, and the cloud that these belong to. */
@@ -21,6 +22,35 @@ export async function providersOf(config: NetworkConfig, delegate: DelegateCall)
     return { ipam: neutron, cloud: neutron };
   }
   return { ipam: providerFor(config.ipam, { ipRanges: config.runtimeConfig?.ipRanges ?? [], delegate }) };
+}
+
+/** Where delegated plugins are looked for when CNI_PATH does not say. */
+const PLUGIN_DIRECTORIES = "/opt/cni/bin:/usr/libexec/cni:/usr/lib/cni";
+
+/** The call that a delegated IPAM plugin gets where no runtime calls. */
+export function delegateFor(
+  stdin: string,
+  cniVersion: string,
+  key: Key,
+  netns: string | undefined,
+  asked: { readonly ips?: readonly string[]; readonly mac?: string } = {},
+): DelegateCall {
+  const args = [
+    ...(asked.ips === undefined || asked.ips.length === 0 ? [] : [`IP=${asked.ips.join(",")}`]),
+    ...(asked.mac === undefined ? [] : [`MAC=${asked.mac}`]),
+  ];
+  return {
+    stdin,
+    cniVersion,
+    env: {
+      CNI_CONTAINERID: key.containerId,
+      CNI_NETNS: netns ?? "",
+      CNI_IFNAME: key.ifName,
+      CNI_PATH: process.env["CNI_PATH"] ?? PLUGIN_DIRECTORIES,
+      PATH: process.env["PATH"],
+      ...(args.length === 0 ? {} : { CNI_ARGS: ["IgnoreUnknown=1", ...args].join(";") }),
+    },
+  };
 }
 
 /** The call of a delegated IPAM as a record remembers it. */

@@ -199,6 +199,7 @@ function intentOf(request: AttachRequest, places: Places, parent: Link): Attachm
     created: new Date().toISOString(),
     config: request.delegate.stdin,
     cniPath: request.delegate.env["CNI_PATH"] ?? "",
+    ...(request.site === undefined ? {} : { site: request.site }),
     plan: [],
   };
 }

@@ -34,6 +34,8 @@ export interface AttachRequest {
   readonly ips: readonly string[];
   /** For a delegated IPAM plugin: the call as it came. */
   readonly delegate: DelegateCall;
+  /** The site file that wants it, by its path. */
+  readonly site?: string;
 }
 
 /** What the request says. */

@@ -41,6 +41,8 @@ export interface AttachmentRecord {
   readonly config: string;
   /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
   readonly cniPath: string;
+  /** The site file that it is of, by its path; absent: of none. */
+  readonly site?: string;
   /** Absent while IPAM is being asked. */
   readonly allocation?: Allocation;
   readonly plan: Plan;

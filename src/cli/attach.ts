@@ -1,4 +1,5 @@
 import { buildCommand } from "@stricli/core";
+import { delegateFor } from "../attachment/allocation.ts";
 import { parseIp } from "../address/ip.ts";
 import { parseCidr } from "../address/cidr.ts";
 import { parseMac } from "../address/mac.ts";
@@ -11,7 +12,7 @@ import { Failure } from "../report/failure.ts";
 import * as flag from "./flags.ts";
 import { findNetwork, type NetworkFlags } from "./networks.ts";
 import { printJson, reporting } from "./output.ts";
-import { delegateFor, placeOf, type PlaceFlags } from "./target.ts";
+import { placeOf, type PlaceFlags } from "./target.ts";
 
 function ipText(value: string): string {
   if (parseIp(value) !== undefined || parseCidr(value) !== undefined) return value;

@@ -1,4 +1,5 @@
 import { buildCommand } from "@stricli/core";
+import { delegateFor } from "../attachment/allocation.ts";
 import { check } from "../attachment/check.ts";
 import { readConfig } from "../attachment/config.ts";
 import { describeKey, type Key } from "../attachment/key.ts";
@@ -8,7 +9,7 @@ import * as flag from "./flags.ts";
 import type { NetworkFlags } from "./networks.ts";
 import { describeFailure, failureJson, printJson, reporting } from "./output.ts";
 import { allRecords, chosenRecords } from "./records.ts";
-import { delegateFor, type PlaceFlags } from "./target.ts";
+import type { PlaceFlags } from "./target.ts";
 
 interface Flags extends NetworkFlags, PlaceFlags {
   readonly json: boolean;

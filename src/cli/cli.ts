@@ -13,6 +13,7 @@ import { networkRoutes } from "./network.ts";
 import { openstackRoutes } from "./openstack.ts";
 import { repairCommand } from "./repair.ts";
 import { printJson } from "./output.ts";
+import { downCommand, upCommand } from "./site.ts";
 import { statusCommand } from "./status.ts";
 
 const versionCommand = buildCommand({
@@ -34,6 +35,8 @@ const application = buildApplication(
     routes: {
       attach: attachCommand,
       detach: detachCommand,
+      up: upCommand,
+      down: downCommand,
       ls: lsCommand,
       check: checkCommand,
       repair: repairCommand,

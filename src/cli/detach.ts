@@ -1,4 +1,5 @@
 import { buildCommand } from "@stricli/core";
+import { delegateFor } from "../attachment/allocation.ts";
 import { detachRecorded } from "../attachment/collect.ts";
 import { detach, type DetachRequest, recognise } from "../attachment/detach.ts";
 import { describeKey } from "../attachment/key.ts";
@@ -10,7 +11,7 @@ import * as flag from "./flags.ts";
 import { findNetwork, type NetworkFlags } from "./networks.ts";
 import { printJson, reporting } from "./output.ts";
 import { chosenRecords } from "./records.ts";
-import { delegateFor, placeOf, type PlaceFlags } from "./target.ts";
+import { placeOf, type PlaceFlags } from "./target.ts";
 
 interface Flags extends NetworkFlags, PlaceFlags {
   readonly json: boolean;

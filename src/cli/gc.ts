@@ -1,4 +1,5 @@
 import { buildCommand } from "@stricli/core";
+import { delegateFor } from "../attachment/allocation.ts";
 import { type CloudStray, cloudStrays, collectOrphans, orphans } from "../attachment/collect.ts";
 import { readConfig } from "../attachment/config.ts";
 import { describeKey } from "../attachment/key.ts";
@@ -7,7 +8,6 @@ import { asFailure, type Failure } from "../report/failure.ts";
 import * as flag from "./flags.ts";
 import { findNetwork, listNetworks, type NetworkFlags } from "./networks.ts";
 import { describeFailure, failureJson, printJson, reporting } from "./output.ts";
-import { delegateFor } from "./target.ts";
 
 interface Flags extends NetworkFlags {
   readonly json: boolean;

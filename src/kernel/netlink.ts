@@ -1,3 +1,4 @@
+import { writeTogether } from "./aio.ts";
 import { Attributes } from "./attributes.ts";
 import { Errno, SysError } from "./errno.ts";
 import { close, receive, send, setSocketInt, setSocketTimeout, socket } from "./libc.ts";
@@ -163,12 +164,39 @@ export class Netlink implements Disposable {
 
   #chunk(requests: readonly Request[]): (SysError | undefined)[] {
     const first = this.#sequence + 1;
-    const parts = requests.map((r) => encodeMessage(r, NLM_F_REQUEST | NLM_F_ACK, ++this.#sequence));
+    send(this.#fd, concatenate(this.#encode(requests)));
+    return this.#acknowledgements(requests, first);
+  }
+
+  #encode(requests: readonly Request[]): Uint8Array[] {
+    return requests.map((r) => encodeMessage(r, NLM_F_REQUEST | NLM_F_ACK, ++this.#sequence));
+  }
+
+  /**
+   * One request to each of several sockets. Where the kernel makes each of them wait, as for the deletion of a link, they
+   * wait together.
+   * @returns for each request its error, as {@link batch} does
+   */
+  static together(requests: readonly { readonly nl: Netlink; readonly request: Request }[]): (SysError | undefined)[] {
+    const sent = requests.map(({ nl, request }) => {
+      const first = nl.#sequence + 1;
+      return { nl, request, first, bytes: concatenate(nl.#encode([request])) };
+    });
+    const errnos = writeTogether(sent.map(({ nl, bytes }) => ({ fd: nl.#fd, bytes })));
+    return sent.map(({ nl, request, first, bytes }, i) => {
+      const errno = errnos?.[i];
+      if (errno === undefined) send(nl.#fd, bytes);
+      else if (errno !== 0) return new SysError(request.what, errno);
+      return nl.#acknowledgements([request], first)[0];
+    });
+  }
+
+  /** The answers to requests that were sent, of which the first had this sequence number. */
+  #acknowledgements(requests: readonly Request[], first: number): (SysError | undefined)[] {
     const errors: (SysError | undefined)[] = requests.map(() => undefined);
     const answered = new Set<number>();
     let lost: number | undefined;
     const what = requests[0]?.what ?? "";
-    send(this.#fd, concatenate(parts));
     while (answered.size < requests.length) {
       let messages;
       try {

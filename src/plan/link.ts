@@ -19,7 +19,7 @@ import type { AccessLinkStep, LinkStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 
 /** True for a link that Berth made for this step: the creating message carries kind, group and MAC. */
-function isOwn(link: Link, step: LinkStep | AccessLinkStep): boolean {
+export function isOwn(link: Link, step: LinkStep | AccessLinkStep): boolean {
   return (
     link.kind === step.detail.kind &&
     link.group === LINK_GROUP_BERTH &&
