@@ -20,13 +20,13 @@ export interface Target {
 }
 
 /** The environment of a call, and nothing else. */
-export function environment(plugin: Plugin, verb: Verb, target: Target): Record<string, string> {
+export function environment(plugin: Plugin, verb: Verb, target: Target, ifName = "eth0"): Record<string, string> {
   return {
     PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
     CNI_COMMAND: verb,
     CNI_CONTAINERID: target.containerId,
     CNI_NETNS: target.netns,
-    CNI_IFNAME: "eth0",
+    CNI_IFNAME: ifName,
     CNI_PATH: plugin.cniPath,
   };
 }
@@ -37,27 +37,30 @@ export async function call(
   verb: Verb,
   target: Target,
   config: Config,
-): Promise<{ cost: Cost; stdout: string }> {
+  more: { readonly ifName?: string; readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<{ cost: Cost; stdout: string; stderr: string }> {
   const stdin = new TextEncoder().encode(JSON.stringify(config));
-  const env = environment(plugin, verb, target);
+  const env = { ...environment(plugin, verb, target, more.ifName), ...more.env };
   const start = performance.now();
   const p = Bun.spawn([plugin.executable], { env, stdin, stdout: "pipe", stderr: "pipe" });
-  const [stdout, exitCode] = await Promise.all([p.stdout.text(), p.exited]);
+  const [stdout, stderr, exitCode] = await Promise.all([p.stdout.text(), p.stderr.text(), p.exited]);
   const wall = performance.now() - start;
   if (exitCode !== 0) {
-    const said = `${stdout}${await p.stderr.text()}`.trim();
+    const said = `${stdout}${stderr}`.trim();
     throw new Error(`${plugin.executable}, ${verb} of ${target.containerId}: exit status ${exitCode}: ${said}`);
   }
-  return { cost: { wall, cpu: Number(p.resourceUsage()?.cpuTime.total ?? 0) / 1000 }, stdout };
+  return { cost: { wall, cpu: Number(p.resourceUsage()?.cpuTime.total ?? 0) / 1000 }, stdout, stderr };
 }
 
 /** One attachment of one plugin, from ADD to DEL; the runtime's part (it keeps the result) is done here. */
 export class Attachment {
   readonly #plugin: Plugin;
   readonly #target: Target;
+  readonly #ifName: string;
   #config: Config;
 
-  constructor(plugin: Plugin, target: Target, config: Config) {
+  constructor(plugin: Plugin, target: Target, config: Config, ifName = "eth0") {
+    this.#ifName = ifName;
     this.#plugin = plugin;
     this.#target = target;
     this.#config = config;
@@ -65,19 +68,20 @@ export class Attachment {
 
   /** ADD. Throws where it fails or its result holds no address. */
   async add(): Promise<Cost> {
-    const { cost, stdout } = await call(this.#plugin, "ADD", this.#target, this.#config);
-    this.#config = { ...this.#config, prevResult: resultOf(this.#plugin, stdout) };
+    const { prevResult: _, ...config } = this.#config;
+    const { cost, stdout } = await call(this.#plugin, "ADD", this.#target, config, { ifName: this.#ifName });
+    this.#config = { ...config, prevResult: resultOf(this.#plugin, stdout) };
     return cost;
   }
 
   /** CHECK, with ADD's result. Throws where it fails. */
   async check(): Promise<Cost> {
-    return (await call(this.#plugin, "CHECK", this.#target, this.#config)).cost;
+    return (await call(this.#plugin, "CHECK", this.#target, this.#config, { ifName: this.#ifName })).cost;
   }
 
   /** DEL, with ADD's result. Throws where it fails. */
   async del(): Promise<Cost> {
-    return (await call(this.#plugin, "DEL", this.#target, this.#config)).cost;
+    return (await call(this.#plugin, "DEL", this.#target, this.#config, { ifName: this.#ifName })).cost;
   }
 }
 

@@ -5,18 +5,24 @@ import { parseArgs } from "node:util";
 import { buildHost, describeMachine, hideMachine, inNamespaces, machine, namespacesRefused } from "./host.ts";
 import type { Count } from "./pairs.ts";
 import { berthPlugin, findPeer, noPeer, type Plugin } from "./plugins.ts";
-import { type Row, series } from "./rows.ts";
+import { series } from "./all.ts";
+import type { Bench, Row } from "./series.ts";
+import { drawCurves } from "./curves.ts";
+import { pageOf } from "./page.ts";
+import { curveOf } from "./series/growth.ts";
+import { type Trace, traceOfAdd } from "./series/trace.ts";
 import { ratios, summarize } from "./statistics.ts";
 import { table } from "./table.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 const PARENT = "lan0";
-const TOGETHER = 20;
+const TOGETHER = 50;
 /** The kernel takes namespaces apart some time after their end, milliseconds. */
 const SETTLE_MS = 1000;
 
 const usage = `Usage: npm run bench -- [OPTION…]
   --quick        fewer pairs: under a minute
+  --docs         write docs/performance.md and its picture too
   --json FILE    write every measured value to FILE too
   --berth PATH   the executable to measure (default: dist/berth)
   --peer PATH    another build of Berth in the peer's place; copy both files anew and alike before (dd bs=64M), as
@@ -25,6 +31,7 @@ const usage = `Usage: npm run bench -- [OPTION…]
 
 const flags = {
   quick: { type: "boolean", default: false },
+  docs: { type: "boolean", default: false },
   json: { type: "string" },
   berth: { type: "string", default: `${root}dist/berth` },
   peer: { type: "string" },
@@ -46,19 +53,30 @@ function countOf(quick: boolean): Count {
   return quick ? { pairs: 20, warmUp: 3 } : { pairs: 100, warmUp: 5 };
 }
 
+function sizesOf(quick: boolean): Bench["sizes"] {
+  return quick
+    ? { host: [1, 100, 300], site: 200, reserved: 60_000 }
+    : { host: [1, 1000, 4000], site: 1000, reserved: 60_000 };
+}
+
 /** In namespaces of its own: measures, and prints the rows as JSON. */
-async function inside(plugins: readonly Plugin[], count: Count, only: string): Promise<void> {
+async function inside(plugins: readonly Plugin[], count: Count, sizes: Bench["sizes"], only: string): Promise<void> {
   hideMachine();
   const rows: Row[] = [];
   for (const { name, run } of series.filter((s) => s.name.includes(only))) {
     console.error(`measuring ${name} …`);
     {
       using world = buildHost(PARENT);
-      rows.push(...(await run({ world, parent: PARENT, plugins, count, together: TOGETHER })));
+      rows.push(...(await run({ world, parent: PARENT, plugins, count, together: TOGETHER, sizes })));
     }
     await Bun.sleep(SETTLE_MS);
   }
-  console.log(JSON.stringify(rows));
+  let trace: Trace | undefined;
+  if (only === "") {
+    using world = buildHost(PARENT);
+    trace = await traceOfAdd({ world, parent: PARENT, plugins, count, together: TOGETHER, sizes });
+  }
+  console.log(JSON.stringify({ rows, trace }));
 }
 
 async function main(): Promise<number> {
@@ -72,7 +90,7 @@ async function main(): Promise<number> {
   const peer = o.peer === undefined ? findPeer() : berthPlugin("peer", resolve(o.peer));
   const count = countOf(o.quick);
   if (o.inside) {
-    await inside([berthPlugin("berth", berth), ...(peer === undefined ? [] : [peer])], count, o.only);
+    await inside([berthPlugin("berth", berth), ...(peer === undefined ? [] : [peer])], count, sizesOf(o.quick), o.only);
     return 0;
   }
   if (!existsSync(berth)) {
@@ -101,7 +119,7 @@ async function main(): Promise<number> {
   });
   const [text, exitCode] = await Promise.all([p.stdout.text(), p.exited]);
   if (exitCode !== 0) return 1;
-  const rows = JSON.parse(text) as Row[];
+  const { rows, trace } = JSON.parse(text) as { rows: Row[]; trace?: Trace };
   if (rows.length === 0) {
     console.error(`No series has ${JSON.stringify(o.only)} in its name.\n${usage}`);
     return 2;
@@ -114,6 +132,12 @@ Each call is a process as a runtime starts it, timed from its start to its end. 
 machine does meanwhile; the ratios are of pairs, call beside call, and are what counts: below 1.00 Berth needs less.
 
 ${table(rows, o.peer === undefined)}`);
+  if (o.docs) {
+    writeFileSync(`${root}docs/performance.md`, pageOf({ where, pairs: count.pairs, rows, trace }));
+    const curves = (["Berth's", "peer's"] as const).map((label) => ({ label, points: curveOf(rows, label) }));
+    writeFileSync(`${root}docs/performance.svg`, drawCurves(curves.filter((c) => c.points.length > 0)));
+    Bun.spawnSync(["npx", "bun", "fmt", "--no-script", "docs/performance.md"], { cwd: root });
+  }
   if (o.json !== undefined) {
     const summaries = rows.map((row) => ({
       ...row,

@@ -1,5 +1,5 @@
 // The table that a run prints.
-import type { Row } from "./rows.ts";
+import type { Row } from "./series.ts";
 import { ratios, type Summary, summarize } from "./statistics.ts";
 
 const WIDTH = 8;
@@ -9,7 +9,11 @@ function cells(summary: Summary | undefined, digits: number): string {
   return [0, 1, 2].map((i) => (values[i]?.toFixed(digits) ?? "–").padStart(WIDTH)).join("");
 }
 
-function targetOf({ target }: Row, ratio: Summary | undefined): string {
+/** A row's target, and whether it was met. */
+export function targetOf({ target, limit, unit, berth }: Row, ratio: Summary | undefined): string {
+  const own = summarize(berth);
+  if (limit !== undefined)
+    return `≤ ${limit} ${unit}${own === undefined ? "" : own.median <= limit ? " met" : " missed"}`;
   if (target === undefined) return "";
   const verdict = ratio === undefined ? "" : ratio.median <= target ? " met" : " missed";
   return `≤ ${target.toFixed(2)}${verdict}`;

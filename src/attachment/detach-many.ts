@@ -8,8 +8,8 @@ import { detachRecorded } from "./collect.ts";
 import { describeKey } from "./key.ts";
 import type { AttachmentRecord } from "./record.ts";
 
-/** So many namespaces are open at a time: three descriptors each, of the 1024 that a process commonly may have. */
-const TOGETHER = 200;
+/** So many namespaces are open at a time: two descriptors each, of the 1024 that a process commonly may have. */
+const TOGETHER = 400;
 
 /** Deletes the attachments' own links, those that are there. What is left, or refused, is the ordinary way's. */
 function deleteLinks(records: readonly AttachmentRecord[]): void {

@@ -12,6 +12,7 @@ import { type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Step } from "../plan/step.ts";
 import { asFailure, Failure } from "../report/failure.ts";
+import { mark } from "../report/trace.ts";
 import { addressesOf, providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
 import { ownTableRule } from "./host-access.ts";
@@ -40,6 +41,7 @@ export async function detach(request: DetachRequest): Promise<void> {
   const netns = request.netns === undefined || request.netns === "" ? record?.netns : request.netns;
   const { ipam, cloud } = await providersOf(request.config, request.delegate);
   using places = placesOf(record, netns, cloud);
+  mark("record read, namespace open");
   const failures: Failure[] = [];
   const release = async (ips: readonly string[]): Promise<readonly string[]> => {
     try {
@@ -58,7 +60,9 @@ export async function detach(request: DetachRequest): Promise<void> {
     failures.push(...(await undoPlan(routes, places, lockFor(routes))));
   } else {
     failures.push(...(await undoPlan(record.plan, places, () => lockShared(record.parent, record.plan))));
+    mark("undone");
     await release(addressesOf(record.allocation));
+    mark("released");
   }
   if (failures.length > 0) {
     throw new Failure(
@@ -70,6 +74,7 @@ export async function detach(request: DetachRequest): Promise<void> {
     );
   }
   removeRecord(request.key);
+  mark("record removed");
 }
 
 /** The steps that would undo an attachment of which no record is left: its link, and the host's routes to its addresses. */

@@ -82,6 +82,7 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
     case "DEL": {
       const known = prevResultAddresses(call.prevResult, key.ifName).map((cidr) => cidr.replace(/\/.*/u, ""));
       const { detach } = await import("../attachment/detach.ts");
+      mark("detach loaded");
       await detach({ key, netns, config, knownIps: known, delegate });
       return "";
     }

@@ -4,8 +4,8 @@ import { Errno } from "./errno.ts";
 import { lastErrno } from "./libc.ts";
 
 const { i32, i64, ptr: pointer } = FFIType;
-/** A link's deletion waits some 15 ms and computes nothing: so many threads, each of some 100 KiB, are few enough. */
-const THREADS = 64;
+/** A link's deletion waits some 15 ms and computes nothing. The more wait together, the less each takes, up to about this many. */
+const THREADS = 400;
 
 // struct aiocb of glibc on 64-bit machines (aio.h, bits/types/sigevent_t.h)
 const AIOCB = 168;

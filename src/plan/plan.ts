@@ -131,6 +131,12 @@ export function undoPlan(plan: Plan, places: Places, lockHost?: LockHost): Promi
   return undoSteps(plan, places, "detach", lockHost);
 }
 
+/** The steps to be undone one by one: addresses, routes and neighbours of a link that the plan made go with that link. */
+function withoutWhatGoesWithLinks(plan: Plan): Plan {
+  const links = new Set(plan.flatMap((s) => (s.type === "link" ? [`${s.where} ${s.name}`] : [])));
+  return plan.filter((s) => !("link" in s && links.has(`${s.where} ${s.link}`)));
+}
+
 async function undoSteps(
   plan: Plan,
   places: Places,
@@ -139,7 +145,7 @@ async function undoSteps(
 ): Promise<Failure[]> {
   const pipeline = new Pipeline(places);
   using section = new HostSection(lockHost);
-  for (const [i, step] of plan.toReversed().entries()) {
+  for (const [i, step] of withoutWhatGoesWithLinks(plan).toReversed().entries()) {
     if (step.where !== "cloud" && !places.reaches(step)) continue;
     pipeline.begin(i);
     try {
@@ -174,9 +180,7 @@ export function explainPlan(plan: Plan, netns: string): string[] {
 /** The commands that would undo it; what goes with a link that is deleted is left out. */
 export function explainUndo(plan: Plan, netns: string): string[] {
   const shell = shellFor(netns);
-  const links = new Set(plan.flatMap((s) => (s.type === "link" ? [`${s.where} ${s.name}`] : [])));
-  return plan
+  return withoutWhatGoesWithLinks(plan)
     .toReversed()
-    .filter((s) => !("link" in s && links.has(`${s.where} ${s.link}`)))
     .flatMap((step) => typeOf(step).explainUndo(step, shell));
 }

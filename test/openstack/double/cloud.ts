@@ -41,6 +41,11 @@ export class DoubleCloud implements AsyncDisposable {
     return this.keystone.endpoints.identity;
   }
 
+  /** How long it took to answer all requests, milliseconds. */
+  get answeringMs(): number {
+    return this.#listeners.reduce((sum, listener) => sum + listener.answeringMs, 0);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const listener of this.#listeners) listener.stop();
   }

@@ -7,6 +7,8 @@ import type { Fault, Faults } from "./faults.ts";
 /** An HTTP server on 127.0.0.1. */
 export class Listener {
   readonly #server: Server;
+  /** How long it took to answer, from requests' arrival on, milliseconds in all. */
+  answeringMs = 0;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -14,11 +16,16 @@ export class Listener {
 
   /** Listens; port 0 is any that is free. */
   static async listen(port: number, faults: Faults, answer: (q: Question) => Promise<Reply>): Promise<Listener> {
-    const server = createServer((request, response) => void serve(request, response, faults, answer));
+    const server = createServer((request, response) => {
+      const start = performance.now();
+      response.once("finish", () => (listener.answeringMs += performance.now() - start));
+      void serve(request, response, faults, answer);
+    });
+    const listener = new Listener(server);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     server.once("error", reject).listen(port, "127.0.0.1", resolve);
     await promise;
-    return new Listener(server);
+    return listener;
   }
 
   get url(): string {

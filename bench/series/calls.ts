@@ -1,35 +1,9 @@
-// The rows of the table: what is measured, and how.
-import type { World } from "../src/lab/world.ts";
-import { Attachment, call, type Cost } from "./calls.ts";
-import { type Memory, memoryOfAdd } from "./memory.ts";
-import { type Action, type Count, inPairs, type Measured } from "./pairs.ts";
-import { type Config, networkConfig, type Plugin } from "./plugins.ts";
-
-/** One line of the table. */
-export interface Row extends Measured {
-  readonly name: string;
-  readonly unit: "ms" | "MiB";
-  /** The median ratio that is aimed at, at most. */
-  readonly target?: number;
-}
-
-/** What the rows are measured with. */
-interface Bench {
-  readonly world: World;
-  /** The host's NIC on the LAN. */
-  readonly parent: string;
-  /** Berth, and the peer where there is one. */
-  readonly plugins: readonly Plugin[];
-  readonly count: Count;
-  /** How many attachments make the rows "at once". */
-  readonly together: number;
-}
-
-/** A measurement that gives some rows. */
-export interface Series {
-  readonly name: string;
-  readonly run: (bench: Bench) => Promise<Row[]>;
-}
+// What a runtime waits for: ADD, CHECK, DEL, one at a time and many at once.
+import { call, type Cost } from "../calls.ts";
+import { type Memory, memoryOfAdd } from "../memory.ts";
+import { type Action, type Count, inPairs } from "../pairs.ts";
+import { networkConfig, type Plugin } from "../plugins.ts";
+import { type Bench, prepare, type Row, type Series } from "../series.ts";
 
 /** A peak that was looked at less often is measured anew, in this many ADDs at most. */
 const ENOUGH_LOOKS = 40;
@@ -37,32 +11,6 @@ const ATTEMPTS = 5;
 
 const withHostAccess = { hostrouteif: "auto" };
 const wall = (cost: Cost): number => cost.wall;
-
-/**
- * Attachments in namespaces that are all made beforehand; looked up by side and number.
- * @param extra further configuration of Berth alone
- */
-function prepare(
-  bench: Bench,
-  label: string,
-  count: number,
-  extra: Config = {},
-): (plugin: Plugin, n: number) => Attachment {
-  const made = new Map<string, Attachment>();
-  for (const plugin of bench.plugins) {
-    const config = networkConfig(plugin.side, label, bench.parent, plugin.side === "berth" ? extra : {});
-    for (let n = 0; n < count; n++) {
-      const containerId = `${label}-${plugin.side}-${n}`;
-      const netns = bench.world.namespace(containerId);
-      made.set(`${plugin.side} ${n}`, new Attachment(plugin, { containerId, netns }, config));
-    }
-  }
-  return (plugin, n) => {
-    const attachment = made.get(`${plugin.side} ${n}`);
-    if (attachment === undefined) throw new Error(`no attachment ${n} of ${plugin.side} was prepared`);
-    return attachment;
-  };
-}
 
 /** A call's time, its processor time being noted for {@link remembered}. */
 function noting(used: Map<string, number>, plugin: Plugin, cost: Cost): number {
@@ -203,8 +151,8 @@ async function memory(bench: Bench): Promise<Row[]> {
   ];
 }
 
-/** All series, in the order in which they run. */
-export const series: readonly Series[] = [
+/** The calls of a plugin. */
+export const calls: readonly Series[] = [
   { name: "ADD, CHECK, DEL", run: plain },
   { name: "host access", run: hostAccess },
   { name: "host access of an only attachment", run: onlyHostAccess },

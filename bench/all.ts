@@ -1,0 +1,11 @@
+// All series, in the order in which they run.
+import { boundSeries } from "./series/bounds.ts";
+import { bulk } from "./series/bulk.ts";
+import { calls } from "./series/calls.ts";
+import { cloudSeries } from "./series/cloud.ts";
+import { coldStart } from "./series/cold.ts";
+import { growth } from "./series/growth.ts";
+import type { Series } from "./series.ts";
+
+/** All series. */
+export const series: readonly Series[] = [...calls, ...growth, ...bulk, ...coldStart, ...cloudSeries, ...boundSeries];

@@ -1,0 +1,128 @@
+// docs/performance.md: what one run measured, and why what misses its target does.
+import { targetOf } from "./table.ts";
+import type { Row } from "./series.ts";
+import type { Trace } from "./series/trace.ts";
+import { ratios, type Summary, summarize } from "./statistics.ts";
+
+/** All that a run brought. */
+export interface Run {
+  /** The machine, in a line. */
+  readonly where: string;
+  readonly pairs: number;
+  readonly rows: readonly Row[];
+  readonly trace: Trace | undefined;
+}
+
+const figure = (value: number | undefined, digits = 2): string => value?.toFixed(digits) ?? "–";
+
+function medianOf(rows: readonly Row[], name: string, side: "berth" | "peer"): number {
+  const row = rows.find((r) => r.name.startsWith(name));
+  return summarize(row?.[side] ?? [])?.median ?? Number.NaN;
+}
+
+function ratioText(ratio: Summary | undefined): string {
+  return ratio === undefined ? "" : `**${figure(ratio.median)}** (${figure(ratio.min)}–${figure(ratio.max)})`;
+}
+
+function line(row: Row): string {
+  const ratio = summarize(row.peer.length === 0 ? [] : ratios(row.berth, row.peer));
+  const digits = row.unit === "MiB" ? 1 : 2;
+  const [berth, peer] = [row.berth, row.peer].map((values) => figure(summarize(values)?.median, digits));
+  return `| ${row.name}, ${row.unit} | ${berth} | ${peer} | ${ratioText(ratio)} | ${targetOf(row, ratio)} |`;
+}
+
+/** Why a row misses its target, with this run's figures. */
+function reasons(rows: readonly Row[]): string[] {
+  const [empty, kernel, add] = [
+    medianOf(rows, "empty process (VERSION)", "berth"),
+    medianOf(rows, "bound: the kernel's part of an ADD", "berth"),
+    medianOf(rows, "ADD", "peer"),
+  ];
+  const [emptyPeer, kernelDel] = [
+    medianOf(rows, "empty process (VERSION)", "peer"),
+    medianOf(rows, "bound: the kernel's part of a DEL", "berth"),
+  ];
+  const bound = figure((empty + kernel) / add);
+  const because: [start: string, why: string][] = [
+    [
+      "ADD",
+      `a process of this runtime that does nothing but answer VERSION takes ${figure(empty)} ms, and the kernel's part is ${figure(kernel)} ms: together ${bound} of the peer's ADD, which no ADD of this runtime can be below. The rest is code that runs for the first time in its process: loading it, and the first use of each built-in function`,
+    ],
+    [
+      "CHECK",
+      `the peer's CHECK is two processes of ${figure(emptyPeer)} ms each and little else; one of this runtime takes ${figure(empty)} ms`,
+    ],
+    ["DEL", `the kernel's ${figure(kernelDel)} ms are common to both, and ${figure(empty)} ms are the empty process`],
+    ["ADD with host access", "the same, and its own part: the host's addresses, routes, neighbours on both sides"],
+    [
+      `${rows.find((r) => r.name.includes("ADDs at once"))?.name.split(" ")[0] ?? ""} ADDs at once`,
+      "with two processors it is the processor time that counts, and that is the ADD's",
+    ],
+    ["memory", "nine tenths of it are pages of the executable, which all calls share"],
+    ["berth down", "the kernel takes links apart one after the other under one lock, though it waits for many at once"],
+    ["ADD with Neutron", "the HTTP client's first use, and five requests one after the other"],
+  ];
+  const missed = rows.filter((row) => {
+    const ratio = summarize(row.peer.length === 0 ? [] : ratios(row.berth, row.peer));
+    return targetOf(row, ratio).endsWith("missed");
+  });
+  return missed.map((row) => {
+    const found = because.filter(([start]) => row.name.startsWith(start)).toSorted((a, b) => b[0].length - a[0].length);
+    return `- **${row.name}**: ${found[0]?.[1] ?? "not explained yet"}.`;
+  });
+}
+
+function traceTable(trace: Trace | undefined): string {
+  if (trace === undefined) return "";
+  const inside = trace.stretches.reduce((sum, s) => sum + s.took, 0);
+  const lines = trace.stretches.map((s) => `| ${s.what} | ${figure(s.took, 3)} |`);
+  return `## Where the quickest ADD's time went
+
+\`BERTH_TRACE=1\` prints this for any call, on standard error.
+
+| until | ms |
+|---|---|
+${lines.join("\n")}
+| before and after: the process itself | ${figure(trace.wall - inside, 3)} |
+
+`;
+}
+
+/** The page. */
+export function pageOf({ where, pairs, rows, trace }: Run): string {
+  const why = reasons(rows);
+  return `# Performance
+
+Berth beside the standard plugins \`macvlan\` and \`host-local\`, with the same configuration, on one host in one run. Written by
+\`npm run bench -- --docs\`.
+
+${where}. ${pairs} pairs, fewer where a row takes long; who goes first alternates. The machine is shared with other work: of
+another run or machine only the ratios compare. A ratio is the median of the pairs' ratios, with the smallest and the largest;
+below 1 Berth takes less.
+
+| | Berth, median | peer, median | ratio | target |
+|---|---|---|---|---|
+${rows.map(line).join("\n")}
+
+In the rows "with … / with none" both columns are of the one that the row names: its ADD in a full world, beside its ADD in an
+empty one.
+
+![Median time of an ADD by the number of attachments on the host](performance.svg)
+
+${why.length === 0 ? "All targets were met." : `## What misses its target, and why\n\n${why.join("\n")}`}
+
+${traceTable(trace)}## After a boot
+
+The executable holds the runtime, some 100 MB, of which a call uses 35. The first call after a boot reads them from the disk.
+\`packaging/berth-warm.service\` reads the file once before any runtime starts; from then on calls are as in the table.
+
+## Repeat it
+
+    npm ci && npm run build
+    npm run bench              # under ten minutes; --quick: under one
+    npm run bench -- --docs    # writes this page
+    npm run bench:ways         # the data path: docs/host-access-speed.md
+
+\`--json FILE\` writes every value, \`--peer PATH\` puts another build of Berth in the peer's place.
+`;
+}

@@ -1,0 +1,73 @@
+// What no plugin can be faster than: the kernel's own work for an ADD and a DEL, and the same by hand with ip.
+import { newAddress } from "../../src/kernel/addresses.ts";
+import { changeLink, deleteLink, findLink, newSubInterface } from "../../src/kernel/links.ts";
+import { newRoute } from "../../src/kernel/routes.ts";
+import type { Bench, Row, Series } from "../series.ts";
+
+const NAMESPACE = "bound";
+const ADDRESS = { ip: "10.93.0.5", prefix: 16 };
+
+/** The requests of a plain ADD and DEL by sockets that are open, in a process that has done it often. */
+function netlink(bench: Bench, count: number): { add: number[]; del: number[] } {
+  const { world, parent } = bench;
+  const [host, inside] = [world.netlink(""), world.netlink(NAMESPACE)];
+  const namespaceFd = world.at(NAMESPACE)?.fd ?? -1;
+  const parentIndex = findLink(host, parent)?.index ?? 0;
+  const [add, del]: [number[], number[]] = [[], []];
+  for (let i = 0; i < count; i++) {
+    const start = performance.now();
+    const detail = { kind: "macvlan", mode: "bridge" } as const;
+    host.do(newSubInterface({ name: "eth0", parentIndex, parentName: parent, detail, namespaceFd }));
+    const index = findLink(inside, "eth0")?.index ?? 0;
+    const route = { dst: { ip: "0.0.0.0", prefix: 0 }, gateway: "10.93.0.1" };
+    const errors = inside.batch([
+      newAddress(index, "eth0", ADDRESS),
+      changeLink("eth0", { up: true }),
+      newRoute(route, index, "eth0"),
+    ]);
+    const failed = errors.find((e) => e !== undefined);
+    if (failed !== undefined) throw failed;
+    const made = performance.now();
+    inside.do(deleteLink(index, "eth0"));
+    add.push(made - start);
+    del.push(performance.now() - made);
+  }
+  return { add, del };
+}
+
+/** The same with two processes of `ip -batch`, as a script would. */
+async function byHand(bench: Bench, count: number): Promise<number[]> {
+  const times: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const start = performance.now();
+    await ip(["-batch", "-"], `link add link ${bench.parent} name eth0 netns ${NAMESPACE} type macvlan mode bridge\n`);
+    await ip(
+      ["-n", NAMESPACE, "-batch", "-"],
+      `address add ${ADDRESS.ip}/${ADDRESS.prefix} brd + dev eth0\nlink set dev eth0 up\nroute add default via 10.93.0.1 dev eth0\n`,
+    );
+    times.push(performance.now() - start);
+    await ip(["-n", NAMESPACE, "link", "delete", "dev", "eth0"]);
+  }
+  return times;
+}
+
+async function ip(args: readonly string[], stdin = ""): Promise<void> {
+  const p = Bun.spawn(["ip", ...args], { stdin: new TextEncoder().encode(stdin), stdout: "ignore", stderr: "pipe" });
+  const [said, exitCode] = await Promise.all([p.stderr.text(), p.exited]);
+  if (exitCode !== 0) throw new Error(`ip ${args.join(" ")}: ${said}`);
+}
+
+async function bounds(bench: Bench): Promise<Row[]> {
+  bench.world.namespace(NAMESPACE);
+  const count = Math.min(30, bench.count.pairs);
+  const kernel = netlink(bench, count + 5);
+  const hand = await byHand(bench, count);
+  return [
+    { name: "bound: the kernel's part of an ADD", unit: "ms", berth: kernel.add.slice(5), peer: [] },
+    { name: "bound: the kernel's part of a DEL", unit: "ms", berth: kernel.del.slice(5), peer: [] },
+    { name: "by hand: two ip -batch, without IPAM", unit: "ms", berth: hand, peer: [] },
+  ];
+}
+
+/** The bounds. */
+export const boundSeries: readonly Series[] = [{ name: "bounds", run: bounds }];

@@ -1,0 +1,51 @@
+// One process for many: berth up and berth down, beside the peer's process for each.
+import { writeFileSync } from "node:fs";
+import { addNamedNamespace, deleteNamedNamespace } from "../../src/kernel/namespaces.ts";
+import { networkConfig } from "../plugins.ts";
+import { type Bench, prepare, type Row, type Series } from "../series.ts";
+import { summarize } from "../statistics.ts";
+
+const SITE = "/run/bench-site.yaml";
+const TIMES = 3;
+
+async function command(executable: string, verb: "up" | "down"): Promise<number> {
+  const start = performance.now();
+  const p = Bun.spawn([executable, verb, "--json", SITE], { argv0: "berth", stdout: "ignore", stderr: "pipe" });
+  const [said, exitCode] = await Promise.all([p.stderr.text(), p.exited]);
+  if (exitCode !== 0) throw new Error(`berth ${verb} ${SITE}: exit status ${exitCode}: ${said}`);
+  return performance.now() - start;
+}
+
+async function upAndDown(bench: Bench): Promise<Row[]> {
+  const berth = bench.plugins.find((p) => p.side === "berth");
+  const peer = bench.plugins.find((p) => p.side === "peer");
+  if (berth === undefined) return [];
+  const { site: count } = bench.sizes;
+  const names = Array.from({ length: count }, (_, n) => `site-${n}`);
+  for (const name of names) addNamedNamespace(name);
+  const { name: _, ...network } = networkConfig("berth", "site", bench.parent);
+  const attachments = names.map((netns) => ({ network: "site", netns }));
+  writeFileSync(SITE, JSON.stringify({ networks: { site: network }, attachments })); // JSON is YAML
+  const at = prepare(bench, "single", 1);
+  const [up, down, add, del]: [number[], number[], number[], number[]] = [[], [], [], []];
+  for (let i = 0; i < TIMES; i++) {
+    up.push((await command(berth.executable, "up")) / count);
+    down.push((await command(berth.executable, "down")) / count);
+    if (peer === undefined) continue;
+    const [adds, dels]: [number[], number[]] = [[], []];
+    for (let n = 0; n < 10; n++) {
+      adds.push((await at(peer, 0).add()).wall);
+      dels.push((await at(peer, 0).del()).wall);
+    }
+    add.push(summarize(adds)?.median ?? Number.NaN);
+    del.push(summarize(dels)?.median ?? Number.NaN);
+  }
+  for (const name of names) deleteNamedNamespace(name);
+  return [
+    { name: `berth up of ${count}: each / peer's ADD`, unit: "ms", target: 0.25, berth: up, peer: add },
+    { name: `berth down of ${count}: each / peer's DEL`, unit: "ms", target: 0.1, berth: down, peer: del },
+  ];
+}
+
+/** Many in one process. */
+export const bulk: readonly Series[] = [{ name: "up and down", run: upAndDown }];

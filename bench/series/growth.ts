@@ -1,0 +1,131 @@
+// Whether an ADD takes longer where there is much already: attachments on the host, or reservations in the range.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { addNamedNamespace, deleteNamedNamespace } from "../../src/kernel/namespaces.ts";
+import { Attachment } from "../calls.ts";
+import { type Config, networkConfig, type Plugin } from "../plugins.ts";
+import { type Bench, prepare, type Row, type Series } from "../series.ts";
+import { summarize } from "../statistics.ts";
+
+/** So many processes make attachments at a time. */
+const PARALLEL = 4;
+const MAX_PAIRS = 30;
+
+const median = (values: readonly number[]): number => summarize(values)?.median ?? Number.NaN;
+
+/** Both sides' attachments share namespaces here, and a namespace has one default route. */
+function withoutRoutes(config: Config): Config {
+  return { ...config, ipam: { ...(config["ipam"] as object), routes: [] } };
+}
+
+/** Makes attachments of both sides until each has so many, in the same namespaces. */
+async function fill(bench: Bench, from: number, to: number, all: Attachment[], names: string[]): Promise<void> {
+  const waiting: (() => Promise<unknown>)[] = [];
+  for (let n = from; n < to; n++) {
+    const name = `growth-${n}`;
+    const netns = addNamedNamespace(name);
+    names.push(name);
+    bench.plugins.forEach((plugin, i) => {
+      const config = withoutRoutes(networkConfig(plugin.side, "growth", bench.parent));
+      const attachment = new Attachment(plugin, { containerId: `${name}-${plugin.side}`, netns }, config, `eth${i}`);
+      all.push(attachment);
+      waiting.push(() => attachment.add());
+    });
+  }
+  const workers = Array.from({ length: PARALLEL }, async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) await next();
+  });
+  await Promise.all(workers);
+}
+
+/** ADDs in pairs, each undone at once. */
+async function adds(bench: Bench, label: string, pairs: number): Promise<Map<Plugin, number[]>> {
+  const at = prepare(bench, label, 1);
+  const times = new Map<Plugin, number[]>(bench.plugins.map((p) => [p, []]));
+  for (let pair = 0; pair < pairs; pair++) {
+    const order = pair % 2 === 0 ? bench.plugins : bench.plugins.toReversed();
+    for (const plugin of order) {
+      times.get(plugin)?.push((await at(plugin, 0).add()).wall);
+      await at(plugin, 0).del();
+    }
+  }
+  return times;
+}
+
+/** A row of one side: its ADDs in a large world beside its ADDs in a small one. */
+function growthRow(
+  name: string,
+  beside: string,
+  end: readonly number[],
+  start: readonly number[],
+  target?: number,
+): Row {
+  return { name, unit: "ms", beside, berth: [...end], peer: [...start], ...(target === undefined ? {} : { target }) };
+}
+
+async function attachments(bench: Bench): Promise<Row[]> {
+  const pairs = Math.min(MAX_PAIRS, bench.count.pairs);
+  const all: Attachment[] = [];
+  const names: string[] = [];
+  const rows: Row[] = [];
+  const start = await adds(bench, "start", pairs);
+  let present = 0;
+  const [last] = bench.sizes.host.slice(-1);
+  for (const size of bench.sizes.host) {
+    await fill(bench, present, size, all, names);
+    present = size;
+    const now = await adds(bench, `with-${size}`, pairs);
+    for (const plugin of bench.plugins) {
+      const who = plugin.side === "berth" ? "Berth's" : "peer's";
+      const [values, first] = [now.get(plugin) ?? [], start.get(plugin) ?? []];
+      const target = plugin.side === "berth" && size === last ? 1.3 : undefined;
+      rows.push(growthRow(`${who} ADD with ${size} attachments / with none`, "with none", values, first, target));
+    }
+  }
+  // the links go with their namespaces, and nobody waits for each
+  for (const name of names) deleteNamedNamespace(name);
+  return rows;
+}
+
+/** A network's reservations as host-local keeps them: so many from the first address on, all but the last few. */
+function reserve(side: Plugin["side"], network: string, count: number): void {
+  const directory = `/var/lib/bench-${side}/${network}-${side}`;
+  mkdirSync(directory, { recursive: true });
+  const subnet = side === "berth" ? "10.91" : "10.92";
+  let last = "";
+  for (let n = 0; n < count; n++) {
+    last = `${subnet}.${1 + (n >> 8)}.${n & 0xff}`;
+    writeFileSync(`${directory}/${last}`, `other-${n}\r\neth0`);
+  }
+  writeFileSync(`${directory}/last_reserved_ip.0`, last);
+}
+
+async function reservations(bench: Bench): Promise<Row[]> {
+  const pairs = Math.min(MAX_PAIRS, bench.count.pairs);
+  const { reserved } = bench.sizes;
+  const none = await adds(bench, "few", pairs);
+  for (const plugin of bench.plugins) reserve(plugin.side, "full", reserved);
+  const many = await adds(bench, "full", pairs);
+  return bench.plugins.map((plugin) => {
+    const who = plugin.side === "berth" ? "Berth's" : "peer's";
+    const target = plugin.side === "berth" ? 1.3 : undefined;
+    const [values, first] = [many.get(plugin) ?? [], none.get(plugin) ?? []];
+    return growthRow(`${who} ADD with ${reserved} reservations / with none`, "with none", values, first, target);
+  });
+}
+
+/** How ADD grows. */
+export const growth: readonly Series[] = [
+  { name: "attachments on the host", run: attachments },
+  { name: "reservations in the range", run: reservations },
+];
+
+/** The points of a growth curve: attachments on the host, and the median ADD in ms. */
+export function curveOf(
+  rows: readonly Row[],
+  who: "Berth's" | "peer's",
+): { readonly size: number; readonly ms: number }[] {
+  return rows.flatMap((row) => {
+    const found = new RegExp(`^${who} ADD with (\\d+) attachments`, "u").exec(row.name);
+    return found === null ? [] : [{ size: Number(found[1]), ms: median(row.berth) }];
+  });
+}
