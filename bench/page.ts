@@ -58,6 +58,14 @@ function reasons(rows: readonly Row[]): string[] {
       `${rows.find((r) => r.name.includes("ADDs at once"))?.name.split(" ")[0] ?? ""} ADDs at once`,
       "with two processors it is the processor time that counts, and that is the ADD's",
     ],
+    [
+      "Berth's ADD with 4000",
+      "every link that is made sends multicast (neighbour discovery, the announcement of its address), which the kernel hands to each of the parent's macvlans; the peer's ADD is slowed by it more",
+    ],
+    [
+      "berth up",
+      "the same multicast: the kernel's part grows with the number of links on one parent, and here it is made as fast as one process can",
+    ],
     ["memory", "nine tenths of it are pages of the executable, which all calls share"],
     ["berth down", "the kernel takes links apart one after the other under one lock, though it waits for many at once"],
     ["ADD with Neutron", "the HTTP client's first use, and five requests one after the other"],

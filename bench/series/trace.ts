@@ -4,7 +4,7 @@ import { networkConfig } from "../plugins.ts";
 import type { Bench } from "../series.ts";
 
 /** A stretch of a call. */
-export interface Stretch {
+interface Stretch {
   readonly what: string;
   /** Milliseconds. */
   readonly took: number;

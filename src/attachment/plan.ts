@@ -6,7 +6,7 @@ import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Link } from "../kernel/links.ts";
 import type { Route } from "../kernel/routes.ts";
 import type { Plan } from "../plan/plan.ts";
-import type { Step, Where } from "../plan/step.ts";
+import type { Step, Where, SysctlStep } from "../plan/step.ts";
 import { AddressConflict } from "../plan/conflict.ts";
 import { Failure } from "../report/failure.ts";
 import { containerNeighbours, type HostFacts, hostRoutes, hostSideSteps } from "./host-access.ts";
@@ -40,8 +40,6 @@ export interface PlanInput {
   readonly defaultRoute?: boolean | "auto";
   /** Absent: the LAN is not asked whether it knows the addresses. */
   readonly conflictDetection?: ConflictDetection;
-  /** Sysctls that the container's kernel lacks. */
-  readonly missingSysctls: readonly string[];
 }
 
 /** The alias of an attachment's link: it names the attachment without any record. */
@@ -49,12 +47,9 @@ function aliasOf(key: Key): string {
   return `berth:${describeKey(key)}`.slice(0, MAX_ALIAS);
 }
 
-/** Sysctls that are set on an attachment's link, by family, before it goes up. */
-export function notifySysctls(ifName: string): { readonly key: string; readonly family: 4 | 6 }[] {
-  return [
-    { key: `net/ipv4/conf/${ifName}/arp_notify`, family: 4 },
-    { key: `net/ipv6/conf/${ifName}/ndisc_notify`, family: 6 },
-  ];
+/** A sysctl of the container. */
+function setting(key: string, value: string): SysctlStep {
+  return { type: "sysctl", where: "container", key, value };
 }
 
 /** The ordered steps of an attachment. Throws `Failure` (`config`, `address`) where the parts do not fit. */
@@ -96,15 +91,12 @@ export function planAttachment(input: PlanInput): Plan {
     ...(input.mac === undefined ? {} : { mac: input.mac }),
   });
   if (addresses.length > 0) {
-    const wanted = notifySysctls(link).map(({ key: sysctl }) => ({ sysctl, value: "1" }));
-    if (has6) wanted.unshift({ sysctl: `net/ipv6/conf/${link}/disable_ipv6`, value: "0" });
+    if (has6) steps.push(setting(`net/ipv6/conf/${link}/disable_ipv6`, "0"));
+    steps.push({ ...setting(`net/ipv4/conf/${link}/arp_notify`, "1"), ifThere: true });
+    steps.push({ ...setting(`net/ipv6/conf/${link}/ndisc_notify`, "1"), ifThere: true });
     // or every link of the container on one LAN answers for the addresses of all, and neighbours may learn the wrong MAC
     if (input.sourceRouting && addresses.some((a) => ipFamily(a.ip) === 4)) {
-      wanted.push({ sysctl: `net/ipv4/conf/${link}/arp_ignore`, value: "1" });
-    }
-    for (const { sysctl, value } of wanted) {
-      if (!input.missingSysctls.includes(sysctl))
-        steps.push({ type: "sysctl", where: "container", key: sysctl, value });
+      steps.push(setting(`net/ipv4/conf/${link}/arp_ignore`, "1"));
     }
   }
   const place = input.sourceRouting ? routingPlace(link) : undefined;

@@ -5,7 +5,6 @@ import type { Allocation, CloudPort, Seat } from "../ipam/provider.ts";
 import { randomBytes } from "../kernel/libc.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Link } from "../kernel/links.ts";
-import { readSysctl } from "../kernel/sysctls.ts";
 import type { Cloud } from "../plan/cloud.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
@@ -17,7 +16,7 @@ import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { checkKey, type Key } from "./key.ts";
 import { findParent } from "./parent.ts";
-import { notifySysctls, planAttachment } from "./plan.ts";
+import { planAttachment } from "./plan.ts";
 import { routingOf } from "./source-routing.ts";
 import { choosesMac, subInterfaceOf } from "./sub-interface.ts";
 
@@ -102,7 +101,7 @@ export function gather(request: AttachRequest, { places, detail, parentWhere }: 
 /** The plan for what IPAM answered. Throws `Failure`. */
 export function planFor(
   request: AttachRequest,
-  { places, parentWhere, mac: chosen }: Prepared,
+  { parentWhere, mac: chosen }: Prepared,
   { parent, host, detection, hostIps: own }: Facts,
   allocation: Allocation,
 ): Plan {
@@ -118,7 +117,6 @@ export function planFor(
     hostIps: own,
     ...(detection === undefined ? {} : { conflictDetection: detection }),
     ...routingOf(request.config, host !== undefined),
-    missingSysctls: missingSysctls(places, request.key.ifName),
     ...(mtu === undefined ? {} : { mtu }),
     ...(mac === undefined ? {} : { mac }),
     ...(host === undefined ? {} : { host }),
@@ -134,15 +132,4 @@ function mtuOf({ mtu = 0 }: NetworkConfig, parent: Link, port: CloudPort | undef
 /** How the attachment will sit on its parent. */
 export function seatOf({ kind }: AttachRequest, { asked }: Prepared, { parent }: Facts): Seat {
   return { kind, parentMac: parent.mac, mac: asked };
-}
-
-/** The keys that this kernel does not have for any link: those of a family that it was built or booted without. */
-function missingSysctls(places: Places, ifName: string): string[] {
-  return (
-    places.container?.run(() =>
-      notifySysctls(ifName)
-        .map(({ key }) => key)
-        .filter((key) => readSysctl(key.replace(`/${ifName}/`, "/default/")) === undefined),
-    ) ?? []
-  );
 }

@@ -12,7 +12,7 @@ import { type NetworkConfig, readConfig } from "./config.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { describeKey } from "./key.ts";
 import { findParent } from "./parent.ts";
-import { notifySysctls, planAttachment } from "./plan.ts";
+import { planAttachment } from "./plan.ts";
 import { type AttachmentRecord, lockAttachment, lockShared, ownerOf, readRecord, writeRecord } from "./record.ts";
 import { routingOf } from "./source-routing.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
@@ -99,7 +99,6 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
   const detection = conflictDetectionOf(config, detail);
   const former = record.plan.find((s) => s.type === "link");
   const mac = former?.type === "link" ? former.mac : undefined;
-  const wanted = new Set(record.plan.flatMap((s) => (s.type === "sysctl" ? [s.key] : [])));
   const plan = planAttachment({
     key: record.key,
     detail,
@@ -110,9 +109,6 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
     // the parent's may have been lowered, or raised again
     mtu: Math.min(config.mtu || allocation.port?.mtu || parent.mtu, parent.mtu),
     ...routingOf(config, host !== undefined),
-    missingSysctls: notifySysctls(record.key.ifName)
-      .map(({ key }) => key)
-      .filter((key) => !wanted.has(key)),
     ...(detection === undefined ? {} : { conflictDetection: detection }),
     ...(mac === undefined ? {} : { mac }),
     ...(host === undefined ? {} : { host }),

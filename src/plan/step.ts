@@ -38,6 +38,8 @@ export interface SysctlStep {
   /** With slashes, as `net/ipv4/conf/eth0/arp_notify`. */
   readonly key: string;
   readonly value: string;
+  /** True where a kernel that was built or booted without it does without. */
+  readonly ifThere?: true;
 }
 
 /** Adds an address to a link. */

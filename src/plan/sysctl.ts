@@ -8,7 +8,13 @@ export const sysctl: StepType<SysctlStep> = {
   apply(step, pipeline) {
     pipeline.flushOrThrow(); // the link must be there
     pipeline.acts();
-    pipeline.places.at(step.where)?.run(() => writeSysctl(step.key, step.value));
+    pipeline.places.at(step.where)?.run(() => {
+      try {
+        writeSysctl(step.key, step.value);
+      } catch (e) {
+        if (step.ifThere !== true || readSysctl(step.key) !== undefined) throw e;
+      }
+    });
   },
 
   undo() {
@@ -17,11 +23,14 @@ export const sysctl: StepType<SysctlStep> = {
 
   verify(step, places) {
     const value = places.at(step.where)?.run(() => readSysctl(step.key));
+    if (value === undefined && step.ifThere === true) return [];
     return value === step.value ? [] : [`sysctl ${step.key}: is ${value ?? "not there"}, planned was ${step.value}`];
   },
 
   explain(step, shell) {
-    return [`${shell.within(step.where)}sysctl -q -w ${quote(step.key)}=${quote(step.value)}`];
+    return [
+      `${shell.within(step.where)}sysctl -q ${step.ifThere === true ? "-e " : ""}-w ${quote(step.key)}=${quote(step.value)}`,
+    ];
   },
 
   explainUndo() {
