@@ -4,8 +4,17 @@ import { bulk } from "./series/bulk.ts";
 import { calls } from "./series/calls.ts";
 import { cloudSeries } from "./series/cloud.ts";
 import { coldStart } from "./series/cold.ts";
+import { datapath } from "./series/datapath.ts";
 import { growth } from "./series/growth.ts";
 import type { Series } from "./series.ts";
 
 /** All series. */
-export const series: readonly Series[] = [...calls, ...growth, ...bulk, ...coldStart, ...cloudSeries, ...boundSeries];
+export const series: readonly Series[] = [
+  ...calls,
+  ...growth,
+  ...bulk,
+  ...coldStart,
+  ...cloudSeries,
+  ...boundSeries,
+  ...datapath,
+];

@@ -31,6 +31,17 @@ function line(row: Row): string {
   return `| ${row.name}, ${row.unit} | ${berth} | ${peer} | ${ratioText(ratio)} | ${targetOf(row, ratio)} |`;
 }
 
+/** True for a row of the data path: it is not of Berth's own making. */
+function isOfPath({ unit }: Row): boolean {
+  return unit !== "ms" && unit !== "MiB";
+}
+
+function pathLine(row: Row): string {
+  const ratio = summarize(row.peer.length === 0 ? [] : ratios(row.berth, row.peer));
+  const [own, other] = [row.berth, row.peer].map((values) => figure(summarize(values)?.median));
+  return `| ${row.name}, ${row.unit} | ${own} | ${other} | ${ratioText(ratio)} |`;
+}
+
 /** Why a row misses its target, with this run's figures. */
 function reasons(rows: readonly Row[]): string[] {
   const [empty, kernel, add] = [
@@ -110,7 +121,10 @@ below 1 Berth takes less.
 
 | | Berth, median | peer, median | ratio | target |
 |---|---|---|---|---|
-${rows.map(line).join("\n")}
+${rows
+  .filter((row) => !isOfPath(row))
+  .map(line)
+  .join("\n")}
 
 In the rows "with … / with none" both columns are of the one that the row names: its ADD in a full world, beside its ADD in an
 empty one.
@@ -119,7 +133,20 @@ empty one.
 
 ${why.length === 0 ? "All targets were met." : `## What misses its target, and why\n\n${why.join("\n")}`}
 
-${traceTable(trace)}## After a boot
+${traceTable(trace)}## The data path
+
+A task and a neighbour on the LAN, by each kind, beside a veth pair on a bridge that has a NIC on that LAN. Host and task:
+[How fast host access is](host-access-speed.md).
+
+| | median | beside it, median | ratio |
+|---|---|---|---|
+${rows.filter(isOfPath).map(pathLine).join("\n")}
+
+Berth leaves the link's settings as the kernel makes them, unless a network asks for another (\`bcqueuelen\`): a macvlan has no
+queue of its own, so that \`txqueuelen\` changes nothing; frames of many segments (GSO) are what makes it fast, on its own host
+and as far as the parent's driver takes them; and no burst of one sender filled the broadcast queue.
+
+## After a boot
 
 The executable holds the runtime, some 100 MB, of which a call uses 35. The first call after a boot reads them from the disk.
 \`packaging/berth-warm.service\` reads the file once before any runtime starts; from then on calls are as in the table.

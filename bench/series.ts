@@ -7,7 +7,7 @@ import { type Config, networkConfig, type Plugin } from "./plugins.ts";
 /** One line of the table. */
 export interface Row extends Measured {
   readonly name: string;
-  readonly unit: "ms" | "MiB";
+  readonly unit: "ms" | "MiB" | "Gbit/s" | "s/GB" | "µs" | "frames";
   /** The median ratio that is aimed at, at most. */
   readonly target?: number;
   /** The median of Berth's own values that is aimed at, at most. */

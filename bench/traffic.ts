@@ -52,15 +52,35 @@ export class StreamServer implements AsyncDisposable {
   }
 }
 
+/** What a stream came to. */
+export interface Streamed {
+  /** What arrived, Gbit/s. */
+  readonly rate: number;
+  /** Processor time of both ends' processes, seconds for each gigabyte that arrived. */
+  readonly cpuPerGigabyte: number;
+}
+
+/** {@link measureStream} from this namespace; what arrived, Gbit/s. */
+export async function stream(server: string, direction: "out" | "in", seconds: number): Promise<number> {
+  return (await measureStream(undefined, server, direction, seconds)).rate;
+}
+
 /**
- * One TCP stream between this namespace and a server's; what arrived, Gbit/s. Throws where iperf3 fails.
+ * One TCP stream between a namespace and a server's. Throws where iperf3 fails.
+ * @param from the client's namespace, by its name; absent: this one
  * @param direction `in`: the server sends
  * @param seconds how long; iperf3 takes whole seconds only, and 0 as without end
  */
-export async function stream(server: string, direction: "out" | "in", seconds: number): Promise<number> {
+export async function measureStream(
+  from: string | undefined,
+  server: string,
+  direction: "out" | "in",
+  seconds: number,
+): Promise<Streamed> {
   const reverse = direction === "in" ? ["--reverse"] : [];
   const options = ["--port", String(PORT), "--time", String(seconds), "--json", ...reverse];
-  const p = Bun.spawn(["iperf3", "--client", server, ...options], {
+  const enter = from === undefined ? [] : ["nsenter", `--net=/run/netns/${from}`, "--"];
+  const p = Bun.spawn([...enter, "iperf3", "--client", server, ...options], {
     stdio: ["ignore", "pipe", "inherit"],
     timeout: seconds * 1000 + TIMEOUT_MS,
   });
@@ -68,18 +88,22 @@ export async function stream(server: string, direction: "out" | "in", seconds: n
   if (text === "") throw new Error(`iperf3 to ${server} ended with exit status ${exitCode} and said nothing`);
   const report = JSON.parse(text) as {
     readonly error?: string;
-    readonly end?: { readonly sum_received?: { readonly bits_per_second?: number } };
+    readonly end?: {
+      readonly sum_received?: { readonly bits_per_second?: number };
+      readonly cpu_utilization_percent?: { readonly host_total?: number; readonly remote_total?: number };
+    };
   };
   const rate = report.end?.sum_received?.bits_per_second;
+  const { host_total: own = 0, remote_total: other = 0 } = report.end?.cpu_utilization_percent ?? {};
   if (exitCode !== 0 || rate === undefined) throw new Error(`iperf3 to ${server}: ${report.error ?? text}`);
-  return rate / 1e9;
+  return { rate: rate / 1e9, cpuPerGigabyte: (own + other) / 100 / (rate / 8e9) };
 }
 
 /**
  * Round trips of one byte on an open TCP connection, microseconds each. Both ends are of this thread, so that no
  * scheduler comes between: what is measured is the kernel's way there and back.
  */
-export function questions(to: Namespace | undefined, address: string, count: number): number[] {
+export function questions(to: Namespace | undefined, address: string, count: number, from?: Namespace): number[] {
   const family = socketFamily(address);
   const open: number[] = [];
   const keep = (fd: number): number => {
@@ -91,7 +115,7 @@ export function questions(to: Namespace | undefined, address: string, count: num
     setSocketInt(server, SOL_SOCKET, SO_REUSEADDR, 1);
     bind(server, socketAddress(address, PORT + 1));
     listen(server, 1);
-    const client = keep(openIn(undefined, family, SOCK_STREAM, 0, TIMEOUT_MS));
+    const client = keep(openIn(from, family, SOCK_STREAM, 0, TIMEOUT_MS));
     connect(client, socketAddress(address, PORT + 1));
     const served = keep(accept(server));
     for (const fd of [client, served]) setSocketInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
