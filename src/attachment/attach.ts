@@ -197,6 +197,7 @@ function intentOf(request: AttachRequest, places: Places, parent: Link): Attachm
     netnsInode: places.container?.inode ?? 0,
     parent: parent.name,
     created: new Date().toISOString(),
+    ...(request.handedOver === true ? { inTransit: true } : {}),
     config: request.delegate.stdin,
     cniPath: request.delegate.env["CNI_PATH"] ?? "",
     ...(request.site === undefined ? {} : { site: request.site }),

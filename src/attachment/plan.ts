@@ -43,7 +43,7 @@ export interface PlanInput {
 }
 
 /** The alias of an attachment's link: it names the attachment without any record. */
-function aliasOf(key: Key): string {
+export function aliasOf(key: Key): string {
   return `berth:${describeKey(key)}`.slice(0, MAX_ALIAS);
 }
 

@@ -17,6 +17,7 @@ import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { checkKey, type Key } from "./key.ts";
 import { findParent } from "./parent.ts";
 import { planAttachment } from "./plan.ts";
+import { planOnHost } from "./handover.ts";
 import { routingOf } from "./source-routing.ts";
 import { choosesMac, subInterfaceOf } from "./sub-interface.ts";
 
@@ -35,6 +36,11 @@ export interface AttachRequest {
   readonly delegate: DelegateCall;
   /** The site file that wants it, by its path. */
   readonly site?: string;
+  /**
+   * The caller moves the link into the container's namespace itself, and gives it its addresses there: until then the link
+   * is on the host, under the key's interface name. `netns` is the host's own namespace. See handover.ts.
+   */
+  readonly handedOver?: true;
 }
 
 /** What the request says. */
@@ -108,7 +114,7 @@ export function planFor(
   const { port } = allocation;
   const mtu = mtuOf(request.config, parent, port);
   const mac = port === undefined ? chosen : port.mac;
-  return planAttachment({
+  const plan = planAttachment({
     key: request.key,
     detail: subInterfaceOf(request.config, request.kind, port),
     parent,
@@ -121,6 +127,7 @@ export function planFor(
     ...(mac === undefined ? {} : { mac }),
     ...(host === undefined ? {} : { host }),
   });
+  return request.handedOver === true ? planOnHost(plan, request.key) : plan;
 }
 
 /** The MTU that is asked for: the configuration's, or a cloud's network's as far as the parent carries it. Absent: the parent's. */

@@ -43,6 +43,8 @@ export interface AttachmentRecord {
   readonly cniPath: string;
   /** The site file that it is of, by its path; absent: of none. */
   readonly site?: string;
+  /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
+  readonly inTransit?: true;
   /** Absent while IPAM is being asked. */
   readonly allocation?: Allocation;
   readonly plan: Plan;
@@ -137,6 +139,14 @@ function read(path: string): AttachmentRecord | undefined {
     });
   }
   return record;
+}
+
+/** The records of a container on a network, whatever their interfaces. Throws `Failure` (`io`, `decode`). */
+export function recordsOf(network: string, containerId: string): AttachmentRecord[] {
+  const own = listDirectory(ATTACHMENTS).filter(
+    ({ name }) => name.startsWith(`${network}:${containerId}:`) && name.endsWith(".json"),
+  );
+  return own.flatMap(({ name }) => read(`${ATTACHMENTS}/${name}`) ?? []);
 }
 
 /** Removes a record; one that is gone already is success. Throws `Failure` (`io`). */

@@ -38,6 +38,7 @@ export async function repair(record: AttachmentRecord, scope: Scope = "everythin
   using _lock = lockAttachment(record.key);
   const current = readRecord(record.key);
   if (current === undefined) throw new Failure("missing", `repair ${describeKey(record.key)}: it is detached`);
+  if (current.inTransit === true) return { found: [], plan: current.plan, obsolete: [] };
   using places = openOwn(current, await cloudFor(current, scope));
   const { plan, obsolete, parent } = replan(current, places);
   const lockHost = (): Disposable => lockShared(parent.name, [...obsolete, ...plan]);
@@ -57,6 +58,7 @@ export async function repair(record: AttachmentRecord, scope: Scope = "everythin
 
 /** What {@link repair} would do, and nothing else. Throws `Failure` as it does. */
 export async function previewRepair(record: AttachmentRecord): Promise<Repair> {
+  if (record.inTransit === true) return { found: [], plan: [], obsolete: [] };
   using places = openOwn(record, await cloudFor(record, "everything"));
   const { plan, obsolete } = replan(record, places);
   const found: string[] = [];

@@ -4,6 +4,7 @@ import { version } from "../report/version.ts";
 import { attachCommand } from "./attach.ts";
 import { checkCommand } from "./check.ts";
 import { detachCommand } from "./detach.ts";
+import { dockerCommand } from "./docker.ts";
 import * as flag from "./flags.ts";
 import { gcCommand } from "./gc.ts";
 import { installCommand } from "./install.ts";
@@ -42,6 +43,7 @@ const application = buildApplication(
       repair: repairCommand,
       gc: gcCommand,
       status: statusCommand,
+      docker: dockerCommand,
       install: installCommand,
       network: networkRoutes,
       openstack: openstackRoutes,

@@ -4,10 +4,11 @@ import { Failure } from "../report/failure.ts";
 import { askedIp, choose, describeSet, RELEASE_ADVICE, wishesOf } from "./choice.ts";
 import type { Allocation, Holder, IpamProvider, Lease, RouteSpec } from "./provider.ts";
 import { checkDisjoint, isGateway, type RangeConfig, rangeOf, type RangeSet, sizeOf, toRangeSet } from "./range.ts";
-import { contentOf, describeHolder, isQuarantine, Reservations } from "./reservations.ts";
+import { contentOf, describeHolder, isCallers, isQuarantine, Reservations } from "./reservations.ts";
 import { readResolvConf } from "./resolv-conf.ts";
 
-const DATA_DIR = "/var/lib/cni/networks";
+/** Where the standard plugin keeps its state too. */
+export const DATA_DIR = "/var/lib/cni/networks";
 
 /** Configuration of `ipam` with type host-local. */
 export interface HostLocalConfig {
@@ -161,7 +162,9 @@ export class HostLocal implements IpamProvider {
     return this.#with(network, "release addresses in", (state) => {
       using lock = state.lockIfPresent();
       if (lock === undefined) return [];
-      const stale = state.list().filter((r) => !kept.has(r.content) && !isQuarantine(r.content));
+      const stale = state
+        .list()
+        .filter((r) => !kept.has(r.content) && !isQuarantine(r.content) && !isCallers(r.content));
       for (const { ip } of stale) state.release(ip);
       return stale.map((r) => r.ip);
     });

@@ -69,6 +69,14 @@ export function isQuarantine(content: string): boolean {
   return content.startsWith(`${IN_QUARANTINE}\r\n`);
 }
 
+/**
+ * True for the content of a reservation that a caller keeps outside of any attachment, and releases itself (Docker asks
+ * for addresses before there is a container). No container id holds a colon.
+ */
+export function isCallers(content: string): boolean {
+  return /^[a-z]+:/u.test(content);
+}
+
 /** Container id and interface of a reservation's content, in words. */
 export function describeHolder(content: string): string {
   const [id = "", ifName] = content.split("\r\n");

@@ -171,7 +171,11 @@ export function differences(link: Link, step: LinkStep | AccessLinkStep): string
 
 /** The type of step `link`. */
 export const link: StepType<LinkStep> = {
-  apply: create,
+  apply(step, pipeline) {
+    create(step, pipeline);
+    // the kernel ignores an alias in the message that creates a link
+    if (step.alias !== undefined) pipeline.send(step.where, changeLink(step.name, { alias: step.alias }));
+  },
 
   mend(step, pipeline) {
     const nl = pipeline.settled(step.where);
@@ -221,7 +225,8 @@ export const link: StepType<LinkStep> = {
       explainKind(step.detail),
     ];
     const renaming = `${shell.ip(step.where)} link set dev ${name} name ${quote(step.name)}`;
-    return [words.join(" "), ...(name === step.name ? [] : [renaming])];
+    const naming = `${shell.ip(step.where)} link set dev ${quote(step.name)} alias ${quote(step.alias ?? "")}`;
+    return [words.join(" "), ...(name === step.name ? [] : [renaming]), ...(step.alias === undefined ? [] : [naming])];
   },
 
   explainUndo(step, shell) {

@@ -19,6 +19,8 @@ export interface LinkStep {
   readonly mtu?: number;
   /** Absent where the kind takes the parent's (ipvlan, vlan, passthru). */
   readonly mac?: string;
+  /** The `ifalias`, where it is not left to the step that sets the link up. */
+  readonly alias?: string;
 }
 
 /** Makes the access link where it is missing; it is shared by all attachments of its parent and goes with the last. */

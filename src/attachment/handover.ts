@@ -1,0 +1,80 @@
+// Handing over: a link that another program (Docker) moves into its container's namespace, renames and gives its
+// addresses. Until it has done so the link is on the host; from then on the attachment is as any other.
+import { listAddresses } from "../kernel/addresses.ts";
+import { findLink, listLinks } from "../kernel/links.ts";
+import { listRoutes } from "../kernel/routes.ts";
+import { formatCidr, networkOf, parseCidr } from "../address/cidr.ts";
+import type { Plan } from "../plan/plan.ts";
+import { Places } from "../plan/places.ts";
+import type { LinkStep } from "../plan/step.ts";
+import { aliasOf } from "./plan.ts";
+import type { Key } from "./key.ts";
+import { type AttachmentRecord, removeRecord, writeRecord } from "./record.ts";
+
+/** What of a plan can be done before the container's namespace exists: the host's part, and the link on the host. */
+export function planOnHost(plan: Plan, key: Key): Plan {
+  return plan.flatMap((step): Plan => {
+    if (step.type === "link") return [{ ...step, where: "host", name: key.ifName, alias: aliasOf(key) }];
+    return step.where === "container" ? [] : [step];
+  });
+}
+
+/** What the other program does in the namespace before it is done. */
+interface Expected {
+  /** Routes that it was told to make, as CIDRs. */
+  readonly routes: readonly string[];
+}
+
+function linkOf(record: AttachmentRecord): LinkStep | undefined {
+  return record.plan.find((s) => s.type === "link");
+}
+
+/**
+ * Whether the other program is done: the link has left the host, is up in the namespace under another name, and has its
+ * addresses and routes. Then the record is the attachment's in that namespace, under the key that it has there.
+ * @returns the new record, in whose plan what is to be done in the namespace is missing yet (see repair.ts); undefined
+ * where the other program is not done. Throws `SysError`, `Failure` (`io`).
+ */
+export function takeOver(record: AttachmentRecord, netns: string, expected: Expected): AttachmentRecord | undefined {
+  const step = linkOf(record);
+  if (step === undefined) return undefined;
+  using places = Places.find(netns);
+  if (places.container === undefined || findLink(places.host.netlink, step.name) !== undefined) return undefined;
+  const nl = places.container.netlink;
+  const link = listLinks(nl).find((l) => l.alias === step.alias);
+  if (link === undefined || !link.up || link.name === step.name) return undefined;
+  const addresses = new Set(listAddresses(nl, link.index).map((a) => formatCidr(a.cidr)));
+  if (!(record.allocation?.ips ?? []).every(({ address }) => addresses.has(canonical(address)))) return undefined;
+  const present = ([4, 6] as const).flatMap((family) => listRoutes(nl, { family, linkIndex: link.index }));
+  const routes = new Set(present.map((r) => formatCidr(r.dst)));
+  if (!expected.routes.every((dst) => routes.has(network(dst)))) return undefined;
+  const { inTransit: _, ...rest } = record;
+  const { alias: __, ...made } = step;
+  const settled: AttachmentRecord = {
+    ...rest,
+    key: { ...record.key, ifName: link.name },
+    netns,
+    netnsInode: places.container.inode ?? 0,
+    plan: record.plan.map((s) => (s.type === "link" ? { ...made, where: "container", name: link.name } : s)),
+  };
+  writeRecord(settled);
+  removeRecord(record.key);
+  return settled;
+}
+
+function canonical(address: string): string {
+  const cidr = parseCidr(address);
+  return cidr === undefined ? address : formatCidr(cidr);
+}
+
+function network(dst: string): string {
+  const cidr = parseCidr(dst);
+  return cidr === undefined ? dst : formatCidr(networkOf(cidr));
+}
+
+/** The other program takes the link back to the host, under its former name: detaching will find it in either place. */
+export function expectBack(record: AttachmentRecord, name: string): void {
+  const step = linkOf(record);
+  const onHost: Plan = step === undefined ? [] : [{ ...step, where: "host", name }];
+  writeRecord({ ...record, inTransit: true, plan: [...record.plan, ...onHost] });
+}

@@ -1,0 +1,264 @@
+// libnetwork's remote network driver protocol, translated into attachments.
+//
+// Docker asks for a link on the host (Join), and moves it into the container's namespace when that comes to be, renames it
+// there and gives it its addresses, its gateway and the routes that Join named; it never says when it is done. So the
+// host's part of an attachment and the link are made at Join, and the container's part when the link is seen to be there.
+import { contains, parseCidr } from "../address/cidr.ts";
+import { ipFamily } from "../address/ip.ts";
+import { parseMac, randomMac } from "../address/mac.ts";
+import { delegateFor } from "../attachment/allocation.ts";
+import { attach } from "../attachment/attach.ts";
+import { type NetworkConfig, readConfig } from "../attachment/config.ts";
+import { detach } from "../attachment/detach.ts";
+import { expectBack } from "../attachment/handover.ts";
+import type { Key } from "../attachment/key.ts";
+import { type AttachmentRecord, recordsOf } from "../attachment/record.ts";
+import { choosesMac, kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
+import { randomBytes } from "../kernel/libc.ts";
+import { processNamespacePath } from "../kernel/namespaces.ts";
+import { asFailure, Failure } from "../report/failure.ts";
+import type { Deliveries } from "./deliveries.ts";
+import type { IpamDriver } from "./ipam-driver.ts";
+import type { Message } from "./messages.ts";
+import { type DockerNetwork, networkOf } from "./options.ts";
+import type { DockerEndpoint, State } from "./state.ts";
+
+/** A link's name on the host: unique, and within 15 characters. */
+export function hostName(endpoint: string): string {
+  return `berth${Bun.hash.xxHash64(endpoint).toString(36).padStart(13, "0").slice(-10)}`;
+}
+
+/** The network half of the plugin. The methods throw `Failure`. */
+export class NetworkDriver {
+  readonly #state: State;
+  readonly #ipam: IpamDriver;
+  readonly #deliveries: Deliveries;
+
+  constructor(state: State, ipam: IpamDriver, deliveries: Deliveries) {
+    this.#state = state;
+    this.#ipam = ipam;
+    this.#deliveries = deliveries;
+  }
+
+  capabilities(): unknown {
+    return { Scope: "local", ConnectivityScope: "global" };
+  }
+
+  createNetwork(request: Message<"CreateNetwork">): unknown {
+    this.#state.networks.set(networkOf(request));
+    return {};
+  }
+
+  async deleteNetwork({ NetworkID }: Message<"DeleteNetwork">): Promise<unknown> {
+    const network = this.#state.networks.get(NetworkID);
+    if (network === undefined) return {};
+    // Docker deletes no network that has endpoints: those that are left it removed while the driver was away
+    for (const endpoint of this.#state.endpoints.values()) {
+      if (endpoint.network === NetworkID) await this.#remove(network, endpoint);
+    }
+    this.#state.networks.delete(NetworkID);
+    return {};
+  }
+
+  createEndpoint(request: Message<"CreateEndpoint">): unknown {
+    const network = this.#network(request.NetworkID);
+    const asked = request.Interface ?? { Address: "", AddressIPv6: "", MacAddress: "" };
+    const addresses = [asked.Address, asked.AddressIPv6].filter((text) => text !== "");
+    const detail = detailOf(readConfig(network.config));
+    const given = parseMac(asked.MacAddress);
+    if (given !== undefined && !choosesMac(detail)) {
+      throw new Failure("config", `give a container the MAC ${given}: the network's links have their parent's`, {
+        advice: "Leave --mac-address out.",
+      });
+    }
+    const own = detail.kind === "vlan" || !choosesMac(detail) ? undefined : randomMac(randomBytes(6));
+    const mac = given ?? own;
+    const reservations = addresses.flatMap((address) => {
+      const ip = parseCidr(address)?.ip ?? "";
+      if (network.reserved.includes(ip)) {
+        throw new Failure("address", `give a container ${ip}: it is set aside as the network's gateway or for another`);
+      }
+      const same = this.#state.endpoints.values().find((e) => e.network === network.id && hasAddress(e, ip));
+      if (same !== undefined && same.id !== request.EndpointID)
+        throw new Failure("address", `give a container ${ip}: another of the network has it`);
+      return this.#ipam.claim(ip) ?? [];
+    });
+    this.#state.endpoints.set({
+      version: 1,
+      id: request.EndpointID,
+      network: network.id,
+      addresses,
+      reservations,
+      ...(mac === undefined ? {} : { mac }),
+    });
+    // what the request has, the answer must not have
+    return { Interface: given === undefined && own !== undefined ? { MacAddress: own } : {} };
+  }
+
+  async join(request: Message<"Join">): Promise<unknown> {
+    const { network, endpoint } = this.#endpoint(request);
+    const name = hostName(endpoint.id);
+    const key: Key = { network: network.name, containerId: endpoint.id, ifName: name };
+    for (const record of recordsOf(key.network, key.containerId)) await undo(record, name);
+    const json = { ...network.config, ipam: ipamOf(network, endpoint) };
+    const config = readConfig(json);
+    const netns = processNamespacePath(process.pid);
+    const { record } = await attach({
+      key,
+      kind: kindOf(config, ""),
+      netns,
+      config,
+      mac: endpoint.mac,
+      ips: [],
+      delegate: delegateFor(JSON.stringify(json), config.cniVersion, key, netns),
+      handedOver: true,
+    });
+    const routes = routesTo(record, endpoint);
+    try {
+      this.#state.endpoints.set({ ...endpoint, sandbox: request.SandboxKey });
+    } catch (e) {
+      await undo(record, name);
+      throw e;
+    }
+    this.#deliveries.expect({ key, endpoint: endpoint.id, sandbox: request.SandboxKey, routes });
+    const families = new Set(endpoint.addresses.map((a) => ipFamily(a.replace(/\/.*/u, ""))));
+    const gateway = families.has(4) ? (network.gateway ?? "") : "";
+    const gateway6 = families.has(6) ? (network.gateway6 ?? "") : "";
+    return {
+      InterfaceName: { SrcName: name, DstPrefix: network.prefix },
+      Gateway: gateway,
+      GatewayIPv6: gateway6,
+      StaticRoutes: routes.map((dst) => ({ Destination: dst, RouteType: 1, NextHop: "" })),
+      // or Docker gives the container a second network, with a way out by NAT
+      DisableGatewayService: gateway === "" && gateway6 === "",
+    };
+  }
+
+  leave(request: Message<"Leave">): unknown {
+    this.#deliveries.forget(request.EndpointID);
+    const endpoint = this.#state.endpoints.get(request.EndpointID);
+    const network = endpoint === undefined ? undefined : this.#state.networks.get(endpoint.network);
+    if (endpoint === undefined || network === undefined) return {};
+    // Docker moves the link back to the host before it asks for the endpoint to be deleted
+    for (const record of recordsOf(network.name, endpoint.id)) {
+      if (record.inTransit !== true) expectBack(record, hostName(endpoint.id));
+    }
+    const { sandbox: _, ...left } = endpoint;
+    this.#state.endpoints.set(left);
+    return {};
+  }
+
+  async deleteEndpoint(request: Message<"DeleteEndpoint">): Promise<unknown> {
+    const endpoint = this.#state.endpoints.get(request.EndpointID);
+    const network = this.#state.networks.get(endpoint?.network ?? request.NetworkID);
+    if (endpoint !== undefined) await this.#remove(network, endpoint);
+    return {};
+  }
+
+  operInfo(request: Message<"EndpointOperInfo">): unknown {
+    const { network, endpoint } = this.#endpoint(request);
+    const [record] = recordsOf(network.name, endpoint.id);
+    if (record === undefined) return { Value: {} };
+    const value = { kind: record.kind, parent: record.parent, interface: record.key.ifName, mac: endpoint.mac ?? "" };
+    return { Value: Object.fromEntries(Object.entries(value).map(([k, text]) => [`berth.${k}`, text])) };
+  }
+
+  /**
+   * Goes on where a former process ended: links that are under way are looked for again, attachments whose container is
+   * gone are undone, as Docker could say so to nobody. Everything is tried; `failed` gets what could not be done.
+   */
+  async resume(failed: (failure: Failure) => void): Promise<void> {
+    for (const endpoint of this.#state.endpoints.values()) {
+      const network = this.#state.networks.get(endpoint.network);
+      if (endpoint.sandbox === undefined || network === undefined) continue;
+      try {
+        const key: Key = { network: network.name, containerId: endpoint.id, ifName: hostName(endpoint.id) };
+        const gone = await this.#deliveries.resume({
+          key,
+          endpoint: endpoint.id,
+          sandbox: endpoint.sandbox,
+          routes: [],
+        });
+        if (!gone) continue;
+        await this.#remove(network, endpoint);
+        this.#ipam.releaseReservations(endpoint.reservations);
+      } catch (e) {
+        failed(asFailure(e, `resume endpoint ${endpoint.id}`));
+      }
+    }
+  }
+
+  /** Undoes whatever an endpoint has, and forgets it. */
+  async #remove(network: DockerNetwork | undefined, endpoint: DockerEndpoint): Promise<void> {
+    this.#deliveries.forget(endpoint.id);
+    const name = hostName(endpoint.id);
+    for (const record of network === undefined ? [] : recordsOf(network.name, endpoint.id)) await undo(record, name);
+    this.#state.endpoints.delete(endpoint.id);
+  }
+
+  #network(id: string): DockerNetwork {
+    const network = this.#state.networks.get(id);
+    if (network !== undefined) return network;
+    throw new Failure("missing", `find Docker's network ${id}: it is not known here`, {
+      advice: "Remove the network and create it anew: what the driver knew of it is lost.",
+    });
+  }
+
+  #endpoint({ EndpointID, NetworkID }: { readonly EndpointID: string; readonly NetworkID: string }): {
+    network: DockerNetwork;
+    endpoint: DockerEndpoint;
+  } {
+    const network = this.#network(NetworkID);
+    const endpoint = this.#state.endpoints.get(EndpointID);
+    if (endpoint !== undefined && endpoint.network === network.id) return { network, endpoint };
+    throw new Failure("missing", `find endpoint ${EndpointID} of network ${NetworkID}: it is not known here`);
+  }
+}
+
+function detailOf(config: NetworkConfig): ReturnType<typeof subInterfaceOf> {
+  return subInterfaceOf(config, kindOf(config, ""));
+}
+
+function hasAddress(endpoint: DockerEndpoint, ip: string): boolean {
+  return endpoint.addresses.some((address) => parseCidr(address)?.ip === ip);
+}
+
+/** The addresses were reserved before, by whatever IPAM the network has: the attachment just has them. */
+function ipamOf(network: DockerNetwork, { addresses }: DockerEndpoint): Record<string, unknown> {
+  if (addresses.length === 0) return {};
+  const gateways = [network.gateway, network.gateway6].filter((ip) => ip !== undefined);
+  return {
+    type: "static",
+    addresses: addresses.map((address) => {
+      const cidr = parseCidr(address);
+      const gateway = gateways.find((ip) => cidr !== undefined && contains(cidr, ip));
+      return { address, ...(gateway === undefined ? {} : { gateway }) };
+    }),
+  };
+}
+
+/**
+ * The host's addresses that a container does not reach as neighbours of its own subnet: routes to them for Docker to make,
+ * so that they are there before the container's first process is.
+ */
+function routesTo(record: AttachmentRecord, endpoint: DockerEndpoint): string[] {
+  const own = endpoint.addresses.flatMap((text) => parseCidr(text) ?? []);
+  const hosts = record.plan.flatMap((s) =>
+    s.type === "route" && s.where === "host" && s.route.source !== undefined ? [s.route.source] : [],
+  );
+  const far = [...new Set(hosts)].filter((ip) => !own.some((cidr) => contains(cidr, ip)));
+  return far.map((ip) => `${ip}/${ipFamily(ip) === 4 ? 32 : 128}`);
+}
+
+/** Detaches, wherever the link is by now: in the namespace, or on the host again. */
+async function undo(record: AttachmentRecord, name: string): Promise<void> {
+  if (record.inTransit !== true) expectBack(record, name);
+  const config = readConfig(JSON.parse(record.config));
+  await detach({
+    key: record.key,
+    netns: undefined,
+    config,
+    knownIps: [],
+    delegate: delegateFor(record.config, config.cniVersion, record.key, undefined),
+  });
+}

@@ -1,0 +1,151 @@
+// The plugin's server: libnetwork's two remote driver protocols over HTTP on a unix socket.
+import { isThere, makeDirectory, removeFile } from "../kernel/files.ts";
+import { asFailure, Failure } from "../report/failure.ts";
+import { Deliveries } from "./deliveries.ts";
+import { IpamDriver } from "./ipam-driver.ts";
+import { type Message, readMessage, type requests } from "./messages.ts";
+import { NetworkDriver } from "./network-driver.ts";
+import { Queue } from "./queue.ts";
+import { State } from "./state.ts";
+
+/** The media type of Docker's plugin protocol, which it asks for and demands of Plugin.Activate's answer. */
+const MEDIA_TYPE = "application/vnd.docker.plugins.v1.2+json";
+/** Bytes; Docker's requests have some hundreds. */
+const MAX_BODY = 1 << 20;
+
+type Name = keyof typeof requests;
+type Handler = (body: unknown) => unknown;
+
+/** A call that reads its request. */
+function reading<K extends Name>(name: K, handle: (message: Message<K>) => unknown): Handler {
+  return (body) => handle(readMessage(name, body));
+}
+
+/** A call whose request says nothing that matters here. */
+const nothing: Handler = () => ({});
+
+function handlersOf(network: NetworkDriver, ipam: IpamDriver): ReadonlyMap<string, Handler> {
+  return new Map<string, Handler>([
+    ["/Plugin.Activate", () => ({ Implements: ["NetworkDriver", "IpamDriver"] })],
+    ["/NetworkDriver.GetCapabilities", () => network.capabilities()],
+    ["/NetworkDriver.CreateNetwork", reading("CreateNetwork", (m) => network.createNetwork(m))],
+    ["/NetworkDriver.DeleteNetwork", reading("DeleteNetwork", (m) => network.deleteNetwork(m))],
+    ["/NetworkDriver.CreateEndpoint", reading("CreateEndpoint", (m) => network.createEndpoint(m))],
+    ["/NetworkDriver.DeleteEndpoint", reading("DeleteEndpoint", (m) => network.deleteEndpoint(m))],
+    ["/NetworkDriver.EndpointOperInfo", reading("EndpointOperInfo", (m) => network.operInfo(m))],
+    ["/NetworkDriver.Join", reading("Join", (m) => network.join(m))],
+    ["/NetworkDriver.Leave", reading("Leave", (m) => network.leave(m))],
+    // swarm's, and published ports: a container on the LAN has all its ports there
+    ["/NetworkDriver.AllocateNetwork", nothing],
+    ["/NetworkDriver.FreeNetwork", nothing],
+    ["/NetworkDriver.DiscoverNew", nothing],
+    ["/NetworkDriver.DiscoverDelete", nothing],
+    ["/NetworkDriver.ProgramExternalConnectivity", nothing],
+    ["/NetworkDriver.RevokeExternalConnectivity", nothing],
+    ["/IpamDriver.GetCapabilities", () => ipam.capabilities()],
+    ["/IpamDriver.GetDefaultAddressSpaces", () => ipam.addressSpaces()],
+    ["/IpamDriver.RequestPool", reading("RequestPool", (m) => ipam.requestPool(m))],
+    ["/IpamDriver.ReleasePool", reading("ReleasePool", (m) => ipam.releasePool(m))],
+    ["/IpamDriver.RequestAddress", reading("RequestAddress", (m) => ipam.requestAddress(m))],
+    ["/IpamDriver.ReleaseAddress", reading("ReleaseAddress", (m) => ipam.releaseAddress(m))],
+  ]);
+}
+
+function answer(status: number, body: unknown): Response {
+  return new Response(JSON.stringify(body), { status, headers: { "Content-Type": MEDIA_TYPE } });
+}
+
+/** A failure as the two protocols have it: the network driver's answers call it Err, the IPAM driver's Error. */
+function refusal(path: string, status: number, failure: Failure): Response {
+  const text = failure.advice === undefined ? failure.message : `${failure.message}. ${failure.advice}`;
+  // Docker reads Err whatever the protocol where the status is not 200
+  return answer(status, path.startsWith("/IpamDriver.") ? { Error: text, Err: text } : { Err: text });
+}
+
+/** A server that is listening. */
+export interface DockerServer extends AsyncDisposable {
+  /** Path of the socket. */
+  readonly socket: string;
+}
+
+/** What the server has to say while it serves. */
+export interface ServerReport {
+  /** What cannot be told to Docker. */
+  failed(failure: Failure): void;
+  /** What was told to Docker. */
+  refused(path: string, failure: Failure): void;
+}
+
+/**
+ * Serves Docker on a unix socket that root alone may open, until it is disposed of. Throws `Failure` (`io`) where it cannot
+ * listen.
+ */
+export async function serveDocker(socket: string, report: ServerReport): Promise<DockerServer> {
+  const failed = (failure: Failure): void => report.failed(failure);
+  const state = new State(failed);
+  const queue = new Queue();
+  const deliveries = new Deliveries(queue, failed);
+  const ipam = new IpamDriver(state);
+  const network = new NetworkDriver(state, ipam, deliveries);
+  const handlers = handlersOf(network, ipam);
+
+  async function handle(request: Request): Promise<Response> {
+    const path = new URL(request.url).pathname;
+    const handler = handlers.get(path);
+    if (handler === undefined || request.method !== "POST")
+      return refusal(path, 404, new Failure("request", `serve ${request.method} ${path}: there is no such call`));
+    try {
+      const text = await request.text();
+      return answer(200, await queue.run(async () => await handler(parse(path, text))));
+    } catch (thrown) {
+      const failure = asFailure(thrown, `serve ${path}`);
+      report.refused(path, failure);
+      return refusal(path, failure.reason === "decode" ? 400 : 200, failure);
+    }
+  }
+
+  await queue.run(async () => {
+    await network.resume(failed);
+    await ipam.tidy();
+  });
+  const server = listen(socket, handle);
+  return {
+    socket,
+    async [Symbol.asyncDispose]() {
+      await server.stop(true);
+      deliveries.end();
+      await queue.run(() => {}); // what is at work comes to its end
+      removeFile(socket);
+    },
+  };
+}
+
+function parse(path: string, text: string): unknown {
+  try {
+    return text.trim() === "" ? {} : JSON.parse(text);
+  } catch (e) {
+    throw new Failure("decode", `read the body of ${path}: it is no JSON`, { cause: e });
+  }
+}
+
+function listen(socket: string, fetch: (request: Request) => Promise<Response>): ReturnType<typeof Bun.serve> {
+  try {
+    makeDirectory(socket.slice(0, socket.lastIndexOf("/")), 0o755);
+    if (isThere(socket)) removeFile(socket); // of a process that was killed
+    const former = process.umask(0o177); // or others could open it for a moment
+    try {
+      return Bun.serve({
+        unix: socket,
+        maxRequestBodySize: MAX_BODY,
+        fetch(request, server) {
+          server.timeout(request, 0); // a cloud may take its time
+          return fetch(request);
+        },
+      });
+    } finally {
+      process.umask(former);
+    }
+  } catch (e) {
+    throw new Failure("io", `listen on ${socket}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
+  }
+}

@@ -1,0 +1,157 @@
+// What the driver remembers of Docker's networks and endpoints: Docker says it once and never again. One file each, written
+// whole; they outlive the driver, dockerd and the machine's boot.
+import {
+  isMissing,
+  listDirectory,
+  makeDirectory,
+  readFile,
+  removeFile,
+  renameFile,
+  writeFile,
+} from "../kernel/files.ts";
+import { Failure } from "../report/failure.ts";
+import type { DockerNetwork } from "./options.ts";
+
+const DIRECTORY = "/var/lib/berth/docker";
+const VERSION = 1;
+
+/** A container's place on a network. */
+export interface DockerEndpoint {
+  /** Of this file's form. */
+  readonly version: typeof VERSION;
+  readonly id: string;
+  readonly network: string;
+  /** The MAC that Docker or the driver chose; absent where the kind takes the parent's. */
+  readonly mac?: string;
+  /** With prefix lengths. */
+  readonly addresses: readonly string[];
+  /** The reservations of {@link addresses} in their pools, `NAME IP`, as far as the driver's IPAM made them. */
+  readonly reservations: readonly string[];
+  /** Where it was joined and not left: path of the container's namespace, which may not exist yet. */
+  readonly sandbox?: string;
+}
+
+/** Where the reservations of a pool's addresses are, and which addresses it has. */
+export interface Pool {
+  readonly network: string;
+  /** The subnet as a CIDR. */
+  readonly pool: string;
+  /** The part of it to hand out, as a CIDR; absent: all. */
+  readonly range?: string;
+  /** Absent: where the standard plugin has them. */
+  readonly dataDir?: string;
+}
+
+/** An address that was reserved for Docker, and is no endpoint's yet. */
+interface Grant {
+  /** Of this file's form. */
+  readonly version: typeof VERSION;
+  readonly id: string;
+  readonly pool: Pool;
+  /** Milliseconds since the epoch. */
+  readonly made: number;
+  /** Absent before it is reserved. */
+  readonly ip?: string;
+}
+
+interface Kept {
+  readonly version: typeof VERSION;
+  readonly id: string;
+}
+
+/** The files of one sort, and what is in them. */
+class Store<T extends Kept> {
+  readonly #directory: string;
+  readonly #items = new Map<string, T>();
+
+  constructor(sort: string, unreadable: (failure: Failure) => void) {
+    this.#directory = `${DIRECTORY}/${sort}`;
+    for (const { name } of listDirectory(this.#directory)) {
+      if (!name.endsWith(".json")) continue;
+      try {
+        const item = this.#read(name);
+        this.#items.set(item.id, item);
+      } catch (e) {
+        unreadable(
+          e instanceof Failure ? e : new Failure("io", e instanceof Error ? e.message : String(e), { cause: e }),
+        );
+      }
+    }
+  }
+
+  #read(name: string): T {
+    const path = `${this.#directory}/${name}`;
+    const text = readFile(path);
+    let item: T;
+    try {
+      item = JSON.parse(text) as T;
+    } catch (e) {
+      throw new Failure("decode", `read ${path}: it is no JSON`, {
+        advice: "Remove it, and create the network anew.",
+        cause: e,
+      });
+    }
+    const stated: number = item.version;
+    if (stated === VERSION) return item;
+    throw new Failure("decode", `read ${path}: its version is ${stated}, this Berth reads ${VERSION}`, {
+      advice: "Use the Berth that wrote it.",
+    });
+  }
+
+  get(id: string): T | undefined {
+    return this.#items.get(id);
+  }
+
+  values(): T[] {
+    return [...this.#items.values()];
+  }
+
+  /** Throws `Failure` (`io`). */
+  set(item: T): void {
+    const path = `${this.#directory}/${item.id}.json`;
+    const write = (): void => writeFile(`${path}.new`, JSON.stringify(item), { mode: 0o600 });
+    try {
+      try {
+        write();
+      } catch (e) {
+        if (!isMissing(e)) throw e;
+        makeDirectory(this.#directory, 0o700);
+        write();
+      }
+      renameFile(`${path}.new`, path);
+    } catch (e) {
+      throw new Failure("io", `write ${path}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
+    }
+    this.#items.set(item.id, item);
+  }
+
+  /** Success where it is gone already. Throws `Failure` (`io`). */
+  delete(id: string): void {
+    const path = `${this.#directory}/${id}.json`;
+    try {
+      removeFile(path);
+    } catch (e) {
+      throw new Failure("io", `remove ${path}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
+    }
+    this.#items.delete(id);
+  }
+}
+
+/** The driver's memory. */
+export class State {
+  readonly networks: Store<DockerNetwork>;
+  readonly endpoints: Store<DockerEndpoint>;
+  readonly grants: Store<Grant>;
+
+  /** @param unreadable gets the failure of each file that cannot be read */
+  constructor(unreadable: (failure: Failure) => void) {
+    this.networks = new Store("networks", unreadable);
+    this.endpoints = new Store("endpoints", unreadable);
+    this.grants = new Store("grants", unreadable);
+  }
+
+  /** True where a living endpoint has this reservation. */
+  isReserved(reservation: string): boolean {
+    return this.endpoints.values().some((e) => e.reservations.includes(reservation));
+  }
+}
