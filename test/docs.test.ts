@@ -16,7 +16,10 @@ beforeAll(() => {
   w.plug("tasks", "", "eth1");
   mkdirSync("/run/bin");
   writeFileSync("/run/bin/berth", `#!/bin/sh\nexec ${process.execPath} ${root}src/main.ts "$@"\n`);
-  chmodSync("/run/bin/berth", 0o755);
+  // a minimal Debian has no ping: what the page proves by it is proven all the same
+  if (Bun.which("ping") === null)
+    writeFileSync("/run/bin/ping", `#!/bin/sh\nexec ${process.execPath} ${root}test/ping.ts "$@"\n`);
+  for (const program of readdirSync("/run/bin")) chmodSync(`/run/bin/${program}`, 0o755);
 });
 afterAll(() => w[Symbol.dispose]());
 

@@ -1,4 +1,5 @@
 // Worlds for tests: the `ip` program of iproute2 as a second opinion on Berth's own netlink, and whole states to compare.
+import { ping } from "../src/kernel/icmp.ts";
 import { namedNamespacePath } from "../src/kernel/namespaces.ts";
 import { HOST, World } from "../src/lab/world.ts";
 
@@ -66,6 +67,12 @@ export async function until(what: string, holds: () => boolean): Promise<void> {
 
 /** A world whose states can be looked at with `ip`. */
 export class TestWorld extends World {
+  /** Pings once, by Berth's own ICMP as a minimal Debian has no program for it. Throws with the reason where nobody answers for 2 s. */
+  ping(from: string, to: string): void {
+    const answer = ping(this.at(from), to, { timeoutMs: 2000 });
+    if (!answer.ok) throw new Error(`ping ${to} from ${from === HOST ? "the host" : from}: ${answer.why}`);
+  }
+
   /** What `ip ARGS` prints of a namespace. Throws with its error text. */
   ip(namespace: string, args: string): string {
     const where = namespace === HOST ? [] : ["-n", namespace];

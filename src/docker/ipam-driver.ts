@@ -81,15 +81,18 @@ export class IpamDriver {
     }
   }
 
+  /** IpamDriver.GetCapabilities (docker/libnetwork docs/ipam.md). */
   capabilities(): unknown {
     // no MAC: an ipvlan could not take it. Replay: dockerd says again at its start what it believes to be reserved
     return { RequiresMACAddress: false, RequiresRequestReplay: true };
   }
 
+  /** IpamDriver.GetDefaultAddressSpaces: one for all, as a LAN is one for all hosts. */
   addressSpaces(): unknown {
     return { LocalDefaultAddressSpace: "berth", GlobalDefaultAddressSpace: "berth" };
   }
 
+  /** IpamDriver.RequestPool: the pool's id is all that there is to know of it, as JSON. Throws `Failure` (`config`). */
   requestPool(request: Message<"RequestPool">): unknown {
     for (const name of Object.keys(request.Options ?? {})) {
       if (name === "network" || name === "data_dir" || name.startsWith("com.docker.")) continue;
@@ -120,11 +123,13 @@ export class IpamDriver {
     return { PoolID: JSON.stringify(id), Pool: pool, Data: {} };
   }
 
+  /** IpamDriver.ReleasePool: nothing is kept for a pool. Throws `Failure` where the id is none of ours. */
   releasePool(request: Message<"ReleasePool">): unknown {
     poolOf(request.PoolID);
     return {};
   }
 
+  /** IpamDriver.RequestAddress: reserves in the state that `host-local` has. Throws `Failure` (`address`, `config`, `io`). */
   async requestAddress(request: Message<"RequestAddress">): Promise<unknown> {
     const pool = poolOf(request.PoolID);
     const { prefix } = parseCidr(pool.pool) ?? { prefix: 0 };
@@ -178,6 +183,7 @@ export class IpamDriver {
     }
   }
 
+  /** IpamDriver.ReleaseAddress; of one that is free too. Throws `Failure` (`request`, `io`). */
   releaseAddress(request: Message<"ReleaseAddress">): unknown {
     const pool = poolOf(request.PoolID);
     const ip = parseIp(request.Address);

@@ -24,7 +24,7 @@ import { type DockerNetwork, networkOf } from "./options.ts";
 import type { DockerEndpoint, State } from "./state.ts";
 
 /** A link's name on the host: unique, and within 15 characters. */
-export function hostName(endpoint: string): string {
+function hostName(endpoint: string): string {
   return `berth${Bun.hash.xxHash64(endpoint).toString(36).padStart(13, "0").slice(-10)}`;
 }
 
@@ -40,15 +40,18 @@ export class NetworkDriver {
     this.#deliveries = deliveries;
   }
 
+  /** NetworkDriver.GetCapabilities: a network is this host's own (docker/libnetwork docs/remote.md). */
   capabilities(): unknown {
     return { Scope: "local", ConnectivityScope: "global" };
   }
 
+  /** NetworkDriver.CreateNetwork: keeps what the network is, makes nothing yet. Throws `Failure` (`config`, `decode`, `io`). */
   createNetwork(request: Message<"CreateNetwork">): unknown {
     this.#state.networks.set(networkOf(request));
     return {};
   }
 
+  /** NetworkDriver.DeleteNetwork; of one that is not known too. Throws `Failure`, `SysError`. */
   async deleteNetwork({ NetworkID }: Message<"DeleteNetwork">): Promise<unknown> {
     const network = this.#state.networks.get(NetworkID);
     if (network === undefined) return {};
@@ -60,6 +63,7 @@ export class NetworkDriver {
     return {};
   }
 
+  /** NetworkDriver.CreateEndpoint: keeps the addresses, chooses the MAC where Docker did not. Throws `Failure` (`config`, `address`, `missing`). */
   createEndpoint(request: Message<"CreateEndpoint">): unknown {
     const network = this.#network(request.NetworkID);
     const asked = request.Interface ?? { Address: "", AddressIPv6: "", MacAddress: "" };
@@ -95,6 +99,7 @@ export class NetworkDriver {
     return { Interface: given === undefined && own !== undefined ? { MacAddress: own } : {} };
   }
 
+  /** NetworkDriver.Join: the host's part of the attachment and the link, for Docker to move. Throws `Failure`, `SysError`. */
   async join(request: Message<"Join">): Promise<unknown> {
     const { network, endpoint } = this.#endpoint(request);
     const name = hostName(endpoint.id);
@@ -134,6 +139,7 @@ export class NetworkDriver {
     };
   }
 
+  /** NetworkDriver.Leave: Docker takes the link back to the host. Throws `Failure` (`io`). */
   leave(request: Message<"Leave">): unknown {
     this.#deliveries.forget(request.EndpointID);
     const endpoint = this.#state.endpoints.get(request.EndpointID);
@@ -148,6 +154,7 @@ export class NetworkDriver {
     return {};
   }
 
+  /** NetworkDriver.DeleteEndpoint; of one that is not known too. Throws `Failure`, `SysError`. */
   async deleteEndpoint(request: Message<"DeleteEndpoint">): Promise<unknown> {
     const endpoint = this.#state.endpoints.get(request.EndpointID);
     const network = this.#state.networks.get(endpoint?.network ?? request.NetworkID);
@@ -155,6 +162,7 @@ export class NetworkDriver {
     return {};
   }
 
+  /** NetworkDriver.EndpointOperInfo: what `docker network inspect` may show. Throws `Failure` (`missing`). */
   operInfo(request: Message<"EndpointOperInfo">): unknown {
     const { network, endpoint } = this.#endpoint(request);
     const [record] = recordsOf(network.name, endpoint.id);

@@ -55,7 +55,7 @@ export class PluginHost extends TestWorld {
 }
 
 /** Addresses that are reserved, of all networks. */
-export function reserved(): string[] {
+function reserved(): string[] {
   if (!existsSync(RESERVATIONS)) return [];
   return readdirSync(RESERVATIONS).flatMap((n) =>
     readdirSync(`${RESERVATIONS}/${n}`).filter((f) => /^[\da-f]+[.:][\da-f.:]+$/u.test(f)),

@@ -41,14 +41,13 @@ async function prove(id: string, hostAccess: boolean): Promise<void> {
   expect(record).toMatchObject({ key: { ifName: name }, plan: expect.any(Array) });
   for (const cidr of addresses) {
     const ip = cidr.replace(/\/.*/u, "");
-    const ping = (from: string, to: string): string => w.run(from, ["ping", "-c", "1", "-W", "2", to]);
     const six = ip.includes(":");
-    ping("peer", ip);
-    ping(namespace, six ? "fd77::10" : ip.replace(/\d+$/u, "10"));
+    w.ping("peer", ip);
+    w.ping(namespace, six ? "fd77::10" : ip.replace(/\d+$/u, "10"));
     if (!hostAccess || !ip.includes("77")) continue;
-    ping(HOST, ip);
-    ping(namespace, six ? "fd77::5" : "10.77.0.5");
-    if (!six) ping(namespace, "192.168.10.22"); // not in its subnet
+    w.ping(HOST, ip);
+    w.ping(namespace, six ? "fd77::5" : "10.77.0.5");
+    if (!six) w.ping(namespace, "192.168.10.22"); // not in its subnet
   }
 }
 

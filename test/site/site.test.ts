@@ -68,7 +68,7 @@ describe("a site", () => {
     expect(said(first.outcomes)).toEqual(["attach db/eth0 192.168.122.150/24", "attach web/lan0 192.168.122.151/24"]);
     const there = [w.snapshot(""), w.snapshot("db"), w.snapshot("web")];
     expect(w.link("web", "lan0").mac).toBe("02:00:00:00:00:07");
-    w.run(["ping", "-c1", "-W2", "192.168.122.150"]);
+    w.ping("", "192.168.122.150");
     expect(said((await up(two)).outcomes)).toEqual([
       "keep db/eth0 192.168.122.150/24",
       "keep web/lan0 192.168.122.151/24",
@@ -87,7 +87,7 @@ describe("a site", () => {
     expect(said(outcomes)).toEqual(["replace db/eth0 192.168.122.160/24", "keep web/lan0 192.168.122.151/24"]);
     expect(changes[0]).toMatchObject({ why: "it has 192.168.122.150, and shall have 192.168.122.160" });
     expect(w.snapshot("web")).toEqual(web);
-    w.run(["ping", "-c1", "-W2", "192.168.122.160"]);
+    w.ping("", "192.168.122.160");
     const rest = two.split("\n").filter((line) => !line.includes("netns: web"));
     expect(said((await up(rest.join("\n"))).outcomes)).toEqual([
       "detach web/lan0 ",
@@ -121,7 +121,7 @@ attachments:
   - {network: lan, netns: fresh, create: true}
 `;
     expect(said((await up(own)).outcomes)).toEqual(["attach fresh/eth0 192.168.122.100/24"]);
-    w.run(["ping", "-c1", "-W2", "192.168.122.100"]);
+    w.ping("", "192.168.122.100");
     await down(own);
     expect(existsSync("/run/netns/fresh")).toBe(false);
   });
