@@ -11,7 +11,8 @@ import { Announcements } from "./announcements.ts";
 import { readConfig } from "./config.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { describeKey, type Key } from "./key.ts";
-import { type Attached, deadParent, strayRoutes, takenTaps } from "./obstacles.ts";
+import { type Attached, deadParent, strayRoutes } from "./obstacles.ts";
+import { takenTaps } from "./outside-obstacles.ts";
 import { ATTACHMENTS, type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
 import { repair } from "./repair.ts";
 

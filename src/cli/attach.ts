@@ -56,7 +56,7 @@ function requestOf(flags: Flags): AttachRequest {
 
 async function dryRun(request: AttachRequest, json: boolean): Promise<void> {
   const { plan, allocation } = await previewAttach(request);
-  const commands = [...(allocation.port?.commands ?? []), ...explainPlan(plan, request.netns)];
+  const commands = [...(allocation.port?.commands ?? []), ...(await explainPlan(plan, request.netns))];
   if (json) printJson({ key: request.key, allocation, plan, commands });
   else for (const line of commands) console.log(line);
 }
