@@ -42,6 +42,7 @@ export class Announcements {
 }
 
 function announce(record: AttachmentRecord): void {
+  if (record.guest?.held === true || record.guest?.foreignLink === true) return; // it is not here, or its link is not ours
   using places = Places.find(record.netns);
   if (places.container?.inode !== record.netnsInode) return; // detached meanwhile
   announceAddresses(places, { where: "container", link: record.key.ifName, addresses: addressesOf(record.allocation) });
