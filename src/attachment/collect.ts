@@ -4,7 +4,7 @@ import { describeStray, explainStray } from "../openstack/strays.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
 import { type NetworkConfig, readConfig } from "./config.ts";
-import { detach } from "./detach.ts";
+import { detach, type DetachRequest } from "./detach.ts";
 import { describeKey, type Key } from "./key.ts";
 import { type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
 
@@ -25,8 +25,11 @@ export interface Collected {
   readonly addresses: readonly string[];
 }
 
-/** Detaches by the record alone. Throws `Failure`. */
-export async function detachRecorded(record: AttachmentRecord): Promise<void> {
+/** Detaches by the record alone. Throws `Failure`. See `DetachRequest` for what may be kept. */
+export async function detachRecorded(
+  record: AttachmentRecord,
+  keep: Pick<DetachRequest, "keepsAddresses"> = {},
+): Promise<void> {
   const config = readConfig(JSON.parse(record.config));
   await detach({
     key: record.key,
@@ -34,6 +37,7 @@ export async function detachRecorded(record: AttachmentRecord): Promise<void> {
     config,
     knownIps: [],
     delegate: delegateOf(record, config),
+    ...keep,
   });
 }
 

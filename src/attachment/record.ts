@@ -11,6 +11,7 @@ import {
   writeFile,
 } from "../kernel/files.ts";
 import { lockFile } from "../kernel/locks.ts";
+import { isRunning, type ProcessIdentity } from "../kernel/processes.ts";
 import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Failure } from "../report/failure.ts";
@@ -23,6 +24,21 @@ export const ATTACHMENTS = `${DIRECTORY}/attachments`;
 const LOCKS = `${DIRECTORY}/locks`;
 const LOCK_FILES = 256;
 const VERSION = 1;
+
+/** What is remembered of an attachment whose frames are a virtual machine's. */
+export interface GuestRecord {
+  readonly mac: string;
+  /** Bytes. */
+  readonly mtu: number;
+  /** The guest's own part of the plan: its addresses, routes and neighbours. */
+  readonly steps: Plan;
+  /** The guest is not here, or not yet. */
+  readonly held?: true;
+  /** The machine's manager makes the link, with this MAC. */
+  readonly foreignLink?: true;
+  /** The process that it is for: without it, it is nobody's. Absent: it stays until it is detached. */
+  readonly process?: ProcessIdentity;
+}
 
 /** What Berth remembers of an attachment. The kernel is the truth; this is the intention. */
 export interface AttachmentRecord {
@@ -45,6 +61,8 @@ export interface AttachmentRecord {
   readonly site?: string;
   /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
   readonly inTransit?: true;
+  /** Absent: the link is a container's. */
+  readonly guest?: GuestRecord;
   /** Absent while IPAM is being asked. */
   readonly allocation?: Allocation;
   readonly plan: Plan;
@@ -170,9 +188,11 @@ export function ownerOf(ip: string, except: Key): string | undefined {
   return `${describeKey(owner.key)}${isOrphan(owner) ? ' (its namespace is gone: "berth gc" takes it back)' : ""}`;
 }
 
-/** True where a record's namespace is gone, or another one than was attached. What cannot be looked at is not gone. */
+/** True where a record's namespace is gone, or another one than was attached, or the process that it was for. What cannot be looked at is not gone. */
 export function isOrphan(record: AttachmentRecord): boolean {
   try {
+    const process = record.guest?.process;
+    if (process !== undefined && !isRunning(process)) return true;
     using places = Places.find(record.netns);
     return places.container === undefined || places.container.inode !== record.netnsInode;
   } catch {
