@@ -14,9 +14,10 @@ import { quarantineOf } from "./conflict-detection.ts";
 import { describeKey, type Key } from "./key.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { deadParent, familyGaps, strayRoutes } from "./obstacles.ts";
-import { type AttachRequest, gather, planFor, prepare, seatOf } from "./prepare.ts";
+import { type AttachRequest, type Facts, gather, planFor, prepare, type Prepared, seatOf } from "./prepare.ts";
 import {
   type AttachmentRecord,
+  attachmentsOn,
   lockAttachment,
   lockShared,
   ownerOf,
@@ -61,6 +62,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   mark("intent");
   const remarks: string[] = [];
   try {
+    await requireFree(request, prepared, facts);
     for (;;) {
       const allocation = await ipam.allocate(request.key, request.ips, seatOf(request, prepared, facts));
       try {
@@ -75,6 +77,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         const said = await applyPlan(plan, places, {
           links,
           ownerOf: (ip) => ownerOf(ip, request.key),
+          attachmentsOn: (parent) => attachmentsOn(parent, request.key),
           lockHost: () => lockShared(facts.parent.name, plan),
         });
         mark("applied");
@@ -103,6 +106,17 @@ export async function attach(request: AttachRequest): Promise<Attached> {
     if (!failure.incomplete) removeRecord(request.key); // else DEL and gc need it
     throw after(remarks, failure);
   }
+}
+
+/** Refuses what would change the links of others on the parent. Throws `Failure` (`config`). */
+async function requireFree(
+  { key }: AttachRequest,
+  { detail, parentWhere, places }: Prepared,
+  { parent }: Facts,
+): Promise<void> {
+  if (detail.kind !== "ipvlan") return;
+  const { requireMode } = await import("./ipvlan-mode.ts");
+  requireMode((places.at(parentWhere) ?? places.host).netlink, parent, parentWhere, detail.mode, key);
 }
 
 /** What stands in its way from the start: what can be told at once, without reading firewalls or open files. */
@@ -168,6 +182,7 @@ export async function previewAttach(request: AttachRequest): Promise<{ plan: Pla
   const prepared = prepare(request, cloud);
   using _places = prepared.places;
   const facts = gather(request, prepared);
+  await requireFree(request, prepared, facts);
   const allocation = await ipam.preview(request.key, request.ips, seatOf(request, prepared, facts));
   return { plan: planFor(request, prepared, facts, allocation), allocation };
 }

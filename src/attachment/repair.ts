@@ -13,7 +13,15 @@ import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { describeKey } from "./key.ts";
 import { findParent } from "./parent.ts";
 import { planAttachment } from "./plan.ts";
-import { type AttachmentRecord, lockAttachment, lockShared, ownerOf, readRecord, writeRecord } from "./record.ts";
+import {
+  type AttachmentRecord,
+  attachmentsOn,
+  lockAttachment,
+  lockShared,
+  ownerOf,
+  readRecord,
+  writeRecord,
+} from "./record.ts";
 import { routingOf } from "./source-routing.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
@@ -47,7 +55,11 @@ export async function repair(record: AttachmentRecord, scope: Scope = "everythin
   if (changed) writeRecord({ ...current, parent: parent.name, plan: [...obsolete, ...plan] });
   const [failure] = await undoPlan(obsolete, places, lockHost);
   if (failure !== undefined) throw failure;
-  const found = await mendPlan(plan, places, { ownerOf: (ip) => ownerOf(ip, current.key), lockHost });
+  const found = await mendPlan(plan, places, {
+    ownerOf: (ip) => ownerOf(ip, current.key),
+    attachmentsOn: (name) => attachmentsOn(name, current.key),
+    lockHost,
+  });
   if (changed) writeRecord({ ...current, parent: parent.name, plan });
   const left = await verifyPlan(plan, places);
   if (left.length === 0) return { found, plan, obsolete };
