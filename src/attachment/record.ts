@@ -188,6 +188,17 @@ export function ownerOf(ip: string, except: Key): string | undefined {
   return `${describeKey(owner.key)}${isOrphan(owner) ? ' (its namespace is gone: "berth gc" takes it back)' : ""}`;
 }
 
+/** The attachments on a parent of the host, other than this one, in words: with kind and mode, and what is gone said. */
+export function attachmentsOn(parent: string, except: Key): string[] {
+  return listRecords(() => {}).flatMap((record) => {
+    const step = record.plan.find((s) => s.type === "link");
+    if (record.parent !== parent || keyFileName(record.key) === keyFileName(except) || step === undefined) return [];
+    const mode = "mode" in step.detail ? ` ${step.detail.mode}` : "";
+    const gone = isOrphan(record) ? ', its namespace gone: "berth gc" takes it back' : "";
+    return [`${describeKey(record.key)} (${record.kind}${mode}${gone})`];
+  });
+}
+
 /** True where a record's namespace is gone, or another one than was attached, or the process that it was for. What cannot be looked at is not gone. */
 export function isOrphan(record: AttachmentRecord): boolean {
   try {

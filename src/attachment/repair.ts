@@ -16,6 +16,7 @@ import { findParent } from "./parent.ts";
 import { planAttachment, type PlanInput, wholePlan } from "./plan.ts";
 import {
   type AttachmentRecord,
+  attachmentsOn,
   type GuestRecord,
   lockAttachment,
   lockShared,
@@ -70,7 +71,11 @@ export async function enforce(
   if (changed) writeRecord({ ...next, plan: [...obsolete, ...plan] });
   const [failure] = await undoPlan(obsolete, places, lockHost);
   if (failure !== undefined) throw failure;
-  const found = await mendPlan(plan, places, { ownerOf: (ip) => ownerOf(ip, current.key), lockHost });
+  const found = await mendPlan(plan, places, {
+    ownerOf: (ip) => ownerOf(ip, current.key),
+    attachmentsOn: (name) => attachmentsOn(name, current.key),
+    lockHost,
+  });
   if (changed) writeRecord({ ...next, plan });
   const left = await verifyPlan(plan, places);
   if (left.length === 0) return { found, plan, obsolete };

@@ -214,6 +214,14 @@ export function listLinks(nl: Netlink): Link[] {
   return nl.dump({ what: "list links", type: RTM_GETLINK, flags: 0, body }).map(parseLink);
 }
 
+/** The links of one kind in the socket's namespace: the kernel picks them, so that a host with many links is asked as fast. Throws `SysError`. */
+export function listLinksOfKind(nl: Netlink, kind: string): Link[] {
+  const w = header(new Writer(), 0).attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  w.nest(IFLA_LINKINFO, (info) => info.attributeString(IFLA_INFO_KIND, kind));
+  const found = nl.dump({ what: `list ${kind} links`, type: RTM_GETLINK, flags: 0, body: w.bytes() }).map(parseLink);
+  return found.filter((l) => l.kind === kind); // a kernel without the kind picks none, and answers with all
+}
+
 /** Reads an RTM_NEWLINK message's payload. */
 export function parseLink(payload: Uint8Array): Link {
   const v = new DataView(payload.buffer, payload.byteOffset, payload.length);
