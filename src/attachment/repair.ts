@@ -8,12 +8,13 @@ import type { Step } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
 import { conflictDetectionOf, hostIps } from "./conflict-detection.ts";
-import { type NetworkConfig, readConfig } from "./config.ts";
+import type { NetworkConfig } from "./config.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { describeKey } from "./key.ts";
 import { findParent } from "./parent.ts";
 import { planAttachment } from "./plan.ts";
 import { type AttachmentRecord, lockAttachment, lockShared, ownerOf, readRecord, writeRecord } from "./record.ts";
+import { configOf } from "./recorded-config.ts";
 import { routingOf } from "./source-routing.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
@@ -73,7 +74,7 @@ export async function previewRepair(record: AttachmentRecord): Promise<Repair> {
 
 async function cloudFor(record: AttachmentRecord, scope: Scope): Promise<Cloud | undefined> {
   if (scope === "host") return undefined;
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   return (await providersOf(config, delegateOf(record, config))).cloud;
 }
 
@@ -94,7 +95,7 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
       advice: "Detach it, and attach it again.",
     });
   }
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   const detail = subInterfaceOf(config, record.kind, allocation.port);
   const parent = presentParent(record, config, places);
   const host = gatherHost(places.host.netlink, hostAccessOf(config), detail, parent);

@@ -13,6 +13,7 @@ import { detach } from "../attachment/detach.ts";
 import { expectBack } from "../attachment/handover.ts";
 import type { Key } from "../attachment/key.ts";
 import { type AttachmentRecord, recordsOf } from "../attachment/record.ts";
+import { configOf } from "../attachment/recorded-config.ts";
 import { choosesMac, kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
 import { randomBytes } from "../kernel/libc.ts";
 import { processNamespacePath } from "../kernel/namespaces.ts";
@@ -261,7 +262,7 @@ function routesTo(record: AttachmentRecord, endpoint: DockerEndpoint): string[] 
 /** Detaches, wherever the link is by now: in the namespace, or on the host again. */
 async function undo(record: AttachmentRecord, name: string): Promise<void> {
   if (record.inTransit !== true) expectBack(record, name);
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   await detach({
     key: record.key,
     netns: undefined,
