@@ -9,9 +9,39 @@ import type { Allocation, CloudPort, Dns, Lease, RouteSpec } from "../ipam/provi
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Route } from "../kernel/routes.ts";
 import type { AddressPair, Admission } from "../plan/cloud.ts";
+import type { Plan } from "../plan/plan.ts";
 import type { Step } from "../plan/step.ts";
-import { kinds } from "./kinds.ts";
-import type { AttachmentRecord } from "./record.ts";
+import type { Key } from "./key.ts";
+import { type Kind, kinds } from "./kinds.ts";
+
+/** Of the files' form that this Berth writes and reads. */
+export const VERSION = 1;
+
+/** What Berth remembers of an attachment. The kernel is the truth; this is the intention. */
+export interface AttachmentRecord {
+  /** Of this file's form. */
+  readonly version: typeof VERSION;
+  readonly key: Key;
+  readonly kind: Kind;
+  /** Path of the container's namespace at ADD. */
+  readonly netns: string;
+  /** Inode number of that namespace: its identity while it lives. */
+  readonly netnsInode: number;
+  readonly parent: string;
+  /** When it was attached, ISO 8601. */
+  readonly created: string;
+  /** The configuration as it was given, as JSON text: a release needs it. */
+  readonly config: string;
+  /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
+  readonly cniPath: string;
+  /** The site file that it is of, by its path; absent: of none. */
+  readonly site?: string;
+  /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
+  readonly inTransit?: true;
+  /** Absent while IPAM is being asked. */
+  readonly allocation?: Allocation;
+  readonly plan: Plan;
+}
 
 type Check = (value: unknown) => boolean;
 /** A check for every key of a type, so that a key that is added to it cannot be forgotten here. */
@@ -44,7 +74,7 @@ const listOf =
     Array.isArray(x) && x.every(check);
 
 function object<T>(form: Form<T>): Check {
-  return objectOf(form as Readonly<Record<string, Check>>);
+  return objectOf(form);
 }
 
 function objectOf(form: Readonly<Record<string, Check>>): Check {
@@ -172,7 +202,7 @@ const isAllocation = object<Allocation>({
 });
 
 const record: Form<Omit<AttachmentRecord, "version">> = {
-  key: object<AttachmentRecord["key"]>({ network: isText, containerId: isText, ifName: isText }),
+  key: object<Key>({ network: isText, containerId: isText, ifName: isText }),
   kind: oneOf(...kinds),
   netns: (x) => typeof x === "string" && !x.includes("\0"),
   netnsInode: isNumber,

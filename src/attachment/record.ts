@@ -1,7 +1,6 @@
 // The records of attachments: what was planned, written before the first step is applied. They live in /run/berth, so
 // that they go with the kernel's state.
 import { isObject, parseJson } from "../ipam/json.ts";
-import type { Allocation } from "../ipam/provider.ts";
 import {
   isMissing,
   listDirectory,
@@ -16,42 +15,16 @@ import { lockFile } from "../kernel/locks.ts";
 import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Failure } from "../report/failure.ts";
-import type { Kind } from "./kinds.ts";
 import { describeKey, type Key, keyFileName } from "./key.ts";
-import { oddKey } from "./record-form.ts";
+import { type AttachmentRecord, oddKey, VERSION } from "./record-form.ts";
 
 const DIRECTORY = "/run/berth";
 /** Where the records are; its modification time changes with every one that is written or removed. */
 export const ATTACHMENTS = `${DIRECTORY}/attachments`;
 const LOCKS = `${DIRECTORY}/locks`;
 const LOCK_FILES = 256;
-const VERSION = 1;
 
-/** What Berth remembers of an attachment. The kernel is the truth; this is the intention. */
-export interface AttachmentRecord {
-  /** Of this file's form. */
-  readonly version: typeof VERSION;
-  readonly key: Key;
-  readonly kind: Kind;
-  /** Path of the container's namespace at ADD. */
-  readonly netns: string;
-  /** Inode number of that namespace: its identity while it lives. */
-  readonly netnsInode: number;
-  readonly parent: string;
-  /** When it was attached, ISO 8601. */
-  readonly created: string;
-  /** The configuration as it was given, as JSON text: a release needs it. */
-  readonly config: string;
-  /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
-  readonly cniPath: string;
-  /** The site file that it is of, by its path; absent: of none. */
-  readonly site?: string;
-  /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
-  readonly inTransit?: true;
-  /** Absent while IPAM is being asked. */
-  readonly allocation?: Allocation;
-  readonly plan: Plan;
-}
+export type { AttachmentRecord } from "./record-form.ts";
 
 function pathOf(key: Key): string {
   return `${ATTACHMENTS}/${keyFileName(key)}`;

@@ -8,7 +8,7 @@ import { pause } from "./http.ts";
 import type { Session } from "./session.ts";
 
 /** What becomes part of a path, of a file's name, of a command: no cloud makes others. */
-const id = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/u, "an id"));
+const identifier = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/u, "an id"));
 const ip = v.pipe(
   v.string(),
   v.check((text) => parseIp(text) !== undefined, "an IP address"),
@@ -19,12 +19,12 @@ const mac = v.pipe(
 );
 const Pair = v.object({ ip_address: v.string(), mac_address: v.exactOptional(v.string()) });
 const SubPort = v.object({
-  port_id: id,
+  port_id: identifier,
   segmentation_id: v.number(),
   segmentation_type: v.string(),
 });
 const Port = v.object({
-  id,
+  id: identifier,
   name: v.optional(v.string(), ""),
   network_id: v.string(),
   mac_address: mac,
@@ -38,7 +38,7 @@ const Port = v.object({
   port_security_enabled: v.optional(v.boolean(), true),
   /** Absent where the cloud cannot compare revisions. */
   revision_number: v.exactOptional(v.number()),
-  trunk_details: v.exactOptional(v.nullable(v.object({ trunk_id: id, sub_ports: v.array(SubPort) }))),
+  trunk_details: v.exactOptional(v.nullable(v.object({ trunk_id: identifier, sub_ports: v.array(SubPort) }))),
 });
 const OnePort = v.object({ port: Port });
 const Ports = v.object({

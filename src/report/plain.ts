@@ -3,7 +3,7 @@
 /** Longer sentences, characters, have somebody's whole input in them. */
 const MAX = 4000;
 /** Control characters, and those that turn the direction of the text around them (Unicode, "Bidi_Control"). */
-const UNSEEN = /[\0-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/u;
+const UNSEEN = /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/u;
 const EACH_UNSEEN = new RegExp(UNSEEN, "gu");
 
 function escaped(sign: string): string {

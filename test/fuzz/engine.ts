@@ -60,7 +60,7 @@ function verdict(thrown: unknown): string | undefined {
   if (!proper) return "it is a defect's";
   if (text.trim() === "") return "it says nothing";
   if (text.length > TOO_WORDY) return "it is as long as the input";
-  if (/[\0-\u0009\u000b-\u001f\u007f]/u.test(text)) return "a control character of the input is in its sentence";
+  if (/[\p{Cc}\p{Bidi_Control}]/u.test(text)) return "a control character of the input is in its sentence";
   return undefined;
 }
 
@@ -96,7 +96,7 @@ export interface RunOptions {
   /** The first case's number. */
   readonly from?: number;
   /** Told now and then. */
-  progress?(done: number, defects: number): void;
+  readonly progress?: (done: number, defects: number) => void;
 }
 
 /** Runs a target's cases, each from its number and the seed alone. */

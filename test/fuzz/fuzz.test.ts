@@ -22,6 +22,10 @@ describe("every target", () => {
   }
 });
 
+function fails({ text = "" }: { readonly text?: string }): Promise<boolean> {
+  return Promise.resolve(text.includes("xy"));
+}
+
 describe("the machinery", () => {
   test("a case comes from the seed and its number alone", () => {
     for (const target of targets) {
@@ -49,7 +53,6 @@ describe("the machinery", () => {
   });
 
   test("shrinking ends where nothing can be taken away", async () => {
-    const fails = (c: { readonly text: string }): Promise<boolean> => Promise.resolve(c.text?.includes("xy") === true);
     expect(await shrink({ text: `aa${"b".repeat(50)}xy${"c".repeat(50)}`, more: [1, { deep: true }] }, fails)).toEqual({
       text: "xy",
     } as never);

@@ -5,7 +5,7 @@ import type { Random } from "./random.ts";
 const LONG = "a".repeat(300);
 
 /** What names, paths and labels may be made of by somebody who means harm, or by accident. */
-export const hostileTexts: readonly string[] = [
+const hostileTexts: readonly string[] = [
   "",
   " ",
   ".",
@@ -99,7 +99,7 @@ export function hostileText(r: Random): string {
 }
 
 /** A value of any kind. */
-export function hostileValue(r: Random, depth = 0): unknown {
+function hostileValue(r: Random, depth = 0): unknown {
   switch (r.int(depth > 3 ? 6 : 10)) {
     case 0:
       return null;

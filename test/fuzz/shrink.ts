@@ -18,7 +18,7 @@ function* smallerBytes(bytes: Uint8Array): Generator<Uint8Array> {
 }
 
 /** Values that are a little smaller than this one, the most daring first. */
-function* smaller(value: unknown): Generator<unknown> {
+function* smaller(value: unknown): Generator {
   if (typeof value === "string") yield* smallerTexts(value);
   else if (value instanceof Uint8Array) yield* smallerBytes(value);
   else if (Array.isArray(value)) {

@@ -186,14 +186,15 @@ function answerTo(answers: Answers, method: string, path: string): CloudAnswer {
 let current: Answers = {};
 let headers: Readonly<Record<string, string>> = {};
 
+function answer(input: Request | URL | string, init?: RequestInit): Promise<Response> {
+  const url = new URL(input instanceof Request ? input.url : input);
+  const { status, json } = answerTo(current, init?.method ?? "GET", url.pathname.replace(/^\/v[\d.]+/u, ""));
+  const body = json === undefined ? null : typeof json === "string" ? json : JSON.stringify(json);
+  return Promise.resolve(new Response(status === 204 ? null : body, { status, headers }));
+}
+
 /** Has the client's requests answered here. */
 function divert(): void {
-  const answer = (input: Request | URL | string, init?: RequestInit): Promise<Response> => {
-    const url = new URL(input instanceof Request ? input.url : input);
-    const { status, json } = answerTo(current, init?.method ?? "GET", url.pathname.replace(/^\/v[\d.]+/u, ""));
-    const body = json === undefined ? null : typeof json === "string" ? json : JSON.stringify(json);
-    return Promise.resolve(new Response(status === 204 ? null : body, { status, headers }));
-  };
   globalThis.fetch = Object.assign(answer, { preconnect() {} });
 }
 
@@ -389,7 +390,7 @@ const ipamResults: readonly unknown[] = [
 ];
 
 /** What a delegated IPAM plugin answers. */
-export const ipamResultTarget: Target<unknown> = {
+export const ipamResultTarget: Target = {
   name: "ipam-result",
   brief: "answers of delegated IPAM plugins",
   make: (r) => mutateJson(r, r.pick(ipamResults)),

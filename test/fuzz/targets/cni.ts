@@ -84,7 +84,7 @@ export const cniTarget: Target<Case> = {
 };
 
 /** Configurations alone: both readers must say the same of them. */
-export const configTarget: Target<unknown> = {
+export const configTarget: Target = {
   name: "config",
   brief: "network configurations, by both of their readers",
   make: (r) => mutateJson(r, r.pick(configs)),

@@ -4,6 +4,10 @@ import { Broken } from "../engine.ts";
 
 const SECRET = "root:x:0:0:do not touch\n";
 
+function names(path: string): string {
+  return readdirSync(path).toSorted().join(" ");
+}
+
 /** A place on disk for a target's cases, with a file and a directory beside it that nothing may change. */
 export class Place {
   readonly root: string;
@@ -33,7 +37,6 @@ export class Place {
 
   /** Throws `Broken` where something outside of {@link inside} is otherwise than it was. */
   check(): void {
-    const names = (path: string): string => readdirSync(path).toSorted().join(" ");
     const good =
       names(this.root) === "a etc passwd" &&
       names(`${this.root}/a`) === "b" &&

@@ -20,6 +20,8 @@ const poolId = JSON.stringify({ network: "docker-10.77.0.0-24", pool: "10.77.0.0
 
 let place: Place | undefined;
 
+function ignore(): void {}
+
 /** Recordings name pools by the ids of their own plugin: here by Berth's. */
 function withPool(request: unknown): unknown {
   return typeof request === "object" && request !== null && "PoolID" in request
@@ -43,9 +45,8 @@ export const dockerTarget: Target<readonly Call[]> = {
   async run(calls) {
     place ??= new Place("docker");
     for (const used of ["/var/lib/berth", "/var/lib/cni", "/run/berth"]) rmSync(used, { recursive: true, force: true });
-    const failed = (): void => {};
-    const state = new State(failed);
-    const deliveries = new Deliveries(new Queue(), failed);
+    const state = new State(ignore);
+    const deliveries = new Deliveries(new Queue(), ignore);
     const ipam = new IpamDriver(state);
     const handlers = handlersOf(new NetworkDriver(state, ipam, deliveries), ipam);
     try {

@@ -105,11 +105,9 @@ export const netlinkTarget: Target<Case> = {
 
 /** An ARP reply, and a neighbour advertisement with its IPv6 header. */
 const arp = Uint8Array.of(0, 1, 8, 0, 6, 4, 0, 2, 2, 0, 0, 0, 0, 0x66, 10, 1, 0, 7, ...new Uint8Array(10));
-const advertisement = Uint8Array.of(
-  ...[0x60, 0, 0, 0, 0, 32, 58, 255],
-  ...new Uint8Array(32),
-  ...[136, 0, 0, 0, 0x20, 0, 0, 0, 0xfd, 0, ...new Uint8Array(13), 7, 2, 1, 2, 0, 0, 0, 0, 0x66],
-);
+const ipv6 = [0x60, 0, 0, 0, 0, 32, 58, 255, ...new Uint8Array(32)];
+const target = [0xfd, 0, ...new Uint8Array(13), 7];
+const advertisement = Uint8Array.from([...ipv6, 136, 0, 0, 0, 0x20, 0, 0, 0, ...target, 2, 1, 2, 0, 0, 0, 0, 0x66]);
 
 /** Packets from the LAN. */
 export const packetTarget: Target<Case & { readonly six: boolean }> = {

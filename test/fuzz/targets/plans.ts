@@ -54,8 +54,7 @@ interface Case {
 /** A line that a shell would read as something else than words: a sign of its own outside of quotes. */
 function unquoted(line: string): string | undefined {
   const bare = line
-    .replace(/'[^']*'/gu, "")
-    .replaceAll(String.raw`\'`, "")
+    .replaceAll(/'[^']*'|\\'/gu, "")
     .replace(/(?:^| )#.*$/u, "")
     .replace("; do sleep 0.1; done", "");
   return /[^\w@%+=:,./ >|&-]/u.exec(bare)?.[0];
