@@ -142,13 +142,20 @@ export async function readCall(name: VerbName, env: Environment, stdin: string, 
   };
   if (verb.requires.length > 0) checkKey(key);
   const task = mesosTask(config);
+  const netns = env["CNI_NETNS"] ?? "";
+  // it stands in records, in what `berth ls` prints, and in the commands that explain a plan
+  if (/\p{Cc}/u.test(netns)) {
+    throw new Failure("request", `use ${JSON.stringify(netns)} as CNI_NETNS: a control character is in it`, {
+      advice: "It is the path of the container's network namespace.",
+    });
+  }
   return {
     verb: name,
     version,
     config,
     kind: kindOf(config, calledAs),
     key,
-    netns: env["CNI_NETNS"] ?? "",
+    netns,
     mac: macOf(config, args, task),
     ips: ipsOf(config, args, task),
     prevResult: "prevResult" in config ? config["prevResult"] : undefined,

@@ -1,13 +1,12 @@
 // A CNI call's environment and stdin, up to where the kernel would be asked; and a plan for what is accepted.
 import { readConfigQuickly } from "../../../src/attachment/quick-config.ts";
 import { hostAccessOf } from "../../../src/attachment/host-access.ts";
-import { checkKey } from "../../../src/attachment/key.ts";
 import { subInterfaceOf } from "../../../src/attachment/sub-interface.ts";
 import { providersOf } from "../../../src/attachment/allocation.ts";
 import { errorJson } from "../../../src/cni/error.ts";
 import { type Call, readCall, validAttachments } from "../../../src/cni/request.ts";
 import { prevResultAddresses } from "../../../src/cni/result.ts";
-import { isVerb } from "../../../src/cni/verbs.ts";
+import { isVerb, verbs } from "../../../src/cni/verbs.ts";
 import { cni } from "../../../src/cni/cni.ts";
 import { asFailure } from "../../../src/report/failure.ts";
 import { Broken, type Target } from "../engine.ts";
@@ -66,8 +65,7 @@ export const cniTarget: Target<Case> = {
     }
     try {
       const call = await readCall(verb, variables, text, calledAs);
-      if (call.key.containerId !== "") checkKey(call.key);
-      checkNames(call);
+      if (verbs[verb].requires.length > 0) checkNames(call);
       validAttachments(call.config)?.forEach((key) => {
         if (typeof key.containerId !== "string" || typeof key.ifName !== "string") throw new Broken("a key of no text");
       });
