@@ -8,7 +8,7 @@ import type { Step } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
 import { conflictDetectionOf, hostIps } from "./conflict-detection.ts";
-import { type NetworkConfig, readConfig } from "./config.ts";
+import type { NetworkConfig } from "./config.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { type GuestInput, guestRecord } from "./guest.ts";
 import { describeKey, type Key } from "./key.ts";
@@ -24,6 +24,7 @@ import {
   readRecord,
   writeRecord,
 } from "./record.ts";
+import { configOf } from "./recorded-config.ts";
 import { routingOf } from "./source-routing.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
@@ -101,7 +102,7 @@ export async function previewRepair(record: AttachmentRecord): Promise<Repair> {
 
 async function cloudFor(record: AttachmentRecord, scope: Scope): Promise<Cloud | undefined> {
   if (scope === "host") return undefined;
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   return (await providersOf(config, delegateOf(record, config))).cloud;
 }
 
@@ -128,7 +129,7 @@ function replan(
       advice: "Detach it, and attach it again.",
     });
   }
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   const detail = subInterfaceOf(config, record.kind, allocation.port);
   const parent = presentParent(record, config, places);
   const host = gatherHost(places.host.netlink, hostAccessOf(config), detail, parent);

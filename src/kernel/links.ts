@@ -1,7 +1,7 @@
 // Network devices over rtnetlink: RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK (include/uapi/linux/if_link.h, rtnetlink(7)).
 import { macFromBytes, macToBytes } from "../address/mac.ts";
 import { Attributes, Writer } from "./attributes.ts";
-import { Errno } from "./errno.ts";
+import { Errno, SysError } from "./errno.ts";
 import { readKindData, type SubInterface, writeKindData } from "./link-kinds.ts";
 import { type Netlink, NLM_F_CREATE, NLM_F_EXCL, type Request } from "./netlink.ts";
 
@@ -222,8 +222,9 @@ export function listLinksOfKind(nl: Netlink, kind: string): Link[] {
   return found.filter((l) => l.kind === kind); // a kernel without the kind picks none, and answers with all
 }
 
-/** Reads an RTM_NEWLINK message's payload. */
+/** Reads an RTM_NEWLINK message's payload. Throws `SysError` (EPROTO) for one that is cut short. */
 export function parseLink(payload: Uint8Array): Link {
+  if (payload.length < IFINFOMSG) throw new SysError("read what the kernel says of a link", Errno.EPROTO);
   const v = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const flags = v.getUint32(8, true);
   const a = new Attributes(payload, IFINFOMSG);
