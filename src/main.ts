@@ -5,9 +5,9 @@ mark("start");
 const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
 const verb = process.env["CNI_COMMAND"];
 if (verb !== undefined && verb !== "") {
-  const { cni, readStdin } = await import("./cni/cni.ts");
+  const { cni, ownStdin } = await import("./cni/cni.ts");
   mark("modules loaded");
-  const answer = await cni(process.env, readStdin, name);
+  const answer = await cni(process.env, ownStdin, name);
   for (const remark of answer.remarks) console.error(`berth: ${remark}`);
   if (answer.text !== "") console.log(answer.text);
   mark("printed");

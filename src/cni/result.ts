@@ -14,6 +14,8 @@ export interface AddResult {
   readonly sandbox: string;
   readonly allocation: Allocation;
   readonly dns: Dns;
+  /** Path of the device node by which a virtual machine is connected; undefined where the link is a container's. */
+  readonly tap?: string | undefined;
 }
 
 /** Routes with the keys that the version has. */
@@ -30,7 +32,7 @@ export function resultJson(result: AddResult, version: CniVersion): string {
 }
 
 /** 0.3.0 and newer: interfaces and a list of addresses. Keys that are undefined are not written. */
-function listForm({ interfaceName, mac, mtu, sandbox, allocation, dns }: AddResult, version: CniVersion): object {
+function listForm({ interfaceName, mac, mtu, sandbox, allocation, dns, tap }: AddResult, version: CniVersion): object {
   const withVersion = !isAtLeast(version, "1.0.0"); // 1.0.0 dropped the key "version" of each address
   const ips: object[] = [];
   for (const { address, gateway } of allocation.ips) {
@@ -39,7 +41,8 @@ function listForm({ interfaceName, mac, mtu, sandbox, allocation, dns }: AddResu
   const { routes } = allocation;
   return {
     cniVersion: version,
-    interfaces: [{ name: interfaceName, mac, mtu: isAtLeast(version, "1.1.0") ? mtu : undefined, sandbox }],
+    // the specification has no key for a tap device
+    interfaces: [{ name: interfaceName, mac, mtu: isAtLeast(version, "1.1.0") ? mtu : undefined, sandbox, tap }],
     ips: ips.length === 0 ? undefined : ips,
     routes: routes.length === 0 ? undefined : routesIn(version, routes),
     dns,

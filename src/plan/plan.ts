@@ -3,12 +3,11 @@ import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
 import { address } from "./address.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
-import type { KnownLinks } from "./known-links.ts";
 import { link } from "./link.ts";
-import { type OwnerOf, Pipeline } from "./pipeline.ts";
+import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import type { Places } from "./places.ts";
 import { route } from "./route.ts";
-import { shellFor } from "./shell.ts";
+import { inside, shellFor } from "./shell.ts";
 import type { Step } from "./step.ts";
 import type { Occasion, StepType } from "./step-type.ts";
 import { sysctl } from "./sysctl.ts";
@@ -24,6 +23,8 @@ const common = { link, sysctl, address, up, route };
 /** The others are loaded where a plan has such a step. */
 const others: { readonly [T in Exclude<Step["type"], keyof typeof common>]: () => Promise<Types[T]> } = {
   "access-link": async () => (await import("./access-link.ts")).accessLink,
+  down: async () => (await import("./down.ts")).down,
+  tap: async () => (await import("./tap.ts")).tap,
   settle: async () => (await import("./settle.ts")).settle,
   probe: async () => (await import("./probe.ts")).probe,
   announce: async () => (await import("./announce.ts")).announce,
@@ -49,13 +50,9 @@ function typeOf<S extends Step>(step: S): StepType<S> {
 }
 
 /** What a plan needs beside its namespaces. */
-export interface PlanOptions {
-  /** Tells whose a route of Berth's is that stands in the way on the host; one that is nobody's any more is replaced. */
-  readonly ownerOf?: OwnerOf;
+export interface PlanOptions extends PipelineOptions {
   /** Taken while the host's part is changed; absent: no lock. */
   readonly lockHost?: LockHost;
-  /** Links that need not be looked up; those that were are added. */
-  readonly links?: KnownLinks;
 }
 
 // Only what acts in the cloud is waited for: between two steps on the host, whose lock is held, no other attachment of this
@@ -68,7 +65,7 @@ export interface PlanOptions {
  */
 export async function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<readonly string[]> {
   await load(plan);
-  const pipeline = new Pipeline(places, options.ownerOf, options.links);
+  const pipeline = new Pipeline(places, options);
   try {
     using section = new HostSection(options.lockHost);
     for (const [i, step] of plan.entries()) {
@@ -106,7 +103,7 @@ export async function applyPlan(plan: Plan, places: Places, options: PlanOptions
  */
 export async function mendPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<string[]> {
   await load(plan);
-  const pipeline = new Pipeline(places, options.ownerOf);
+  const pipeline = new Pipeline(places, options);
   using section = new HostSection(options.lockHost);
   const found: string[] = [];
   for (const [i, step] of plan.entries()) {
@@ -183,6 +180,11 @@ export async function explainPlan(plan: Plan, netns: string): Promise<string[]> 
   const shell = shellFor(netns);
   await load(plan);
   return plan.flatMap((step) => typeOf(step).explain(step, shell));
+}
+
+/** The commands for somebody who is in the namespace where a plan is to be applied by hand. */
+export function explainInside(plan: Plan): string[] {
+  return plan.flatMap((step) => typeOf(step).explain(step, inside));
 }
 
 /** The commands that would undo it; what goes with a link that is deleted is left out. */
