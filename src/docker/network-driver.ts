@@ -63,6 +63,19 @@ export class NetworkDriver {
     return {};
   }
 
+  /** Removes a network that Docker removed while the driver was away, with all that was reserved for it. Throws `Failure`, `SysError`. */
+  async forget(id: string): Promise<void> {
+    const network = this.#state.networks.get(id);
+    if (network === undefined) return;
+    for (const endpoint of this.#state.endpoints.values()) {
+      if (endpoint.network !== id) continue;
+      await this.#remove(network, endpoint);
+      this.#ipam.releaseReservations(endpoint.reservations);
+    }
+    this.#state.networks.delete(id);
+    this.#ipam.releaseAside(network);
+  }
+
   /** NetworkDriver.CreateEndpoint: keeps the addresses, chooses the MAC where Docker did not. Throws `Failure` (`config`, `address`, `missing`). */
   createEndpoint(request: Message<"CreateEndpoint">): unknown {
     const network = this.#network(request.NetworkID);

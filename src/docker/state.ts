@@ -45,7 +45,7 @@ export interface Pool {
 }
 
 /** An address that was reserved for Docker, and is no endpoint's yet. */
-interface Grant {
+export interface Grant {
   /** Of this file's form. */
   readonly version: typeof VERSION;
   readonly id: string;
