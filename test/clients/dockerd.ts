@@ -107,6 +107,13 @@ export class Docker implements AsyncDisposable {
     this.run("run", "-d", "--name", name, ...args, IMAGE);
   }
 
+  /** After a test, whatever became of it: starts what is not running, and removes what is left in Docker. */
+  async recover(): Promise<void> {
+    if (this.#plugin === undefined) await this.startPlugin();
+    if (this.#daemon === undefined) await this.startDaemon();
+    this.clear();
+  }
+
   /** Removes containers and networks of Docker's, whatever their state. */
   clear(): void {
     const containers = this.run("ps", "-aq").split("\n").filter(Boolean);
