@@ -15,10 +15,11 @@ import { quarantineOf } from "./conflict-detection.ts";
 import { describeKey, type Key } from "./key.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { deadParent, familyGaps, strayRoutes } from "./obstacles.ts";
-import { type AttachRequest, gather, planFor, prepare, seatOf } from "./prepare.ts";
+import { type AttachRequest, type Facts, gather, planFor, prepare, type Prepared, seatOf } from "./prepare.ts";
 import {
   type AttachmentRecord,
   type GuestRecord,
+  attachmentsOn,
   lockAttachment,
   lockShared,
   ownerOf,
@@ -63,6 +64,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   mark("intent");
   const remarks: string[] = [];
   try {
+    await requireFree(request, prepared, facts);
     for (;;) {
       const { allocation, shared } = await obtain(ipam, request, seatOf(request, prepared, facts));
       try {
@@ -78,6 +80,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         const said = await applyPlan(plan, places, {
           links,
           ownerOf: (ip) => ownerOf(ip, request.key),
+          attachmentsOn: (parent) => attachmentsOn(parent, request.key),
           lockHost: () => lockShared(facts.parent.name, plan),
         });
         mark("applied");
@@ -128,6 +131,17 @@ async function obtain(
     }
   }
   return { allocation: await ipam.allocate(key, ips, seat), shared: false };
+}
+
+/** Refuses what would change the links of others on the parent. Throws `Failure` (`config`). */
+async function requireFree(
+  { key }: AttachRequest,
+  { detail, parentWhere, places }: Prepared,
+  { parent }: Facts,
+): Promise<void> {
+  if (detail.kind !== "ipvlan") return;
+  const { requireMode } = await import("./ipvlan-mode.ts");
+  requireMode((places.at(parentWhere) ?? places.host).netlink, parent, parentWhere, detail.mode, key);
 }
 
 /** What stands in its way from the start: what can be told at once, without reading firewalls or open files. */
@@ -196,6 +210,7 @@ export async function previewAttach(
   const prepared = prepare(request, cloud);
   using _places = prepared.places;
   const facts = gather(request, prepared);
+  await requireFree(request, prepared, facts);
   const asked = request.moved === undefined ? request.ips : addressesOf(request.moved);
   const allocation = await ipam.preview(request.key, asked, seatOf(request, prepared, facts));
   return { ...planFor(request, prepared, facts, allocation), allocation };

@@ -2,7 +2,7 @@
 import { isCidr, isIp, isIpOrCidr, isMac } from "./config-texts.ts";
 
 const pattern1 = /^[a-zA-Z0-9][\w.-]*$/u;
-const pattern2 = /^(?!\.{1,2}$)[^\s/:]{1,15}$/u;
+const pattern2 = /^(?!\.{1,2}$)[^\s/:\p{Cc}]{1,15}$/u;
 const pattern3 = /^0?[0-7]{3}$/u;
 const pattern4 = /^(\/(?!\.{1,2}(\/|$))[^/\0]+)+$/u;
 const pattern5 = /^(?!(host-local|static|neutron)$)(?!\.{1,2}$)[^/\0]+$/u;

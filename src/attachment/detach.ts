@@ -19,7 +19,14 @@ import { guestOf } from "./guest.ts";
 import { ownTableRule } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
 import { routingPlace } from "./source-routing.ts";
-import { type AttachmentRecord, lockAttachment, lockShared, ownerOf, readRecord, removeRecord } from "./record.ts";
+import {
+  type AttachmentRecord,
+  lockAttachment,
+  lockShared,
+  ownerOf,
+  readRecordIfSound,
+  removeRecord,
+} from "./record.ts";
 
 /** What a face asks for. */
 export interface DetachRequest {
@@ -41,7 +48,7 @@ export interface DetachRequest {
 export async function detach(request: DetachRequest): Promise<void> {
   checkKey(request.key);
   using _lock = lockAttachment(request.key);
-  const record = readRecord(request.key);
+  const record = readRecordIfSound(request.key);
   const netns = request.netns === undefined || request.netns === "" ? record?.netns : request.netns;
   const { ipam, cloud } = await providersOf(request.config, request.delegate);
   using places = placesOf(record, netns, cloud);

@@ -8,7 +8,7 @@ import type { Step } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
 import { conflictDetectionOf, hostIps } from "./conflict-detection.ts";
-import { type NetworkConfig, readConfig } from "./config.ts";
+import type { NetworkConfig } from "./config.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { type GuestInput, guestRecord } from "./guest.ts";
 import { describeKey, type Key } from "./key.ts";
@@ -16,6 +16,7 @@ import { findParent } from "./parent.ts";
 import { planAttachment, type PlanInput, wholePlan } from "./plan.ts";
 import {
   type AttachmentRecord,
+  attachmentsOn,
   type GuestRecord,
   lockAttachment,
   lockShared,
@@ -23,6 +24,7 @@ import {
   readRecord,
   writeRecord,
 } from "./record.ts";
+import { configOf } from "./recorded-config.ts";
 import { routingOf } from "./source-routing.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
@@ -70,7 +72,11 @@ export async function enforce(
   if (changed) writeRecord({ ...next, plan: [...obsolete, ...plan] });
   const [failure] = await undoPlan(obsolete, places, lockHost);
   if (failure !== undefined) throw failure;
-  const found = await mendPlan(plan, places, { ownerOf: (ip) => ownerOf(ip, current.key), lockHost });
+  const found = await mendPlan(plan, places, {
+    ownerOf: (ip) => ownerOf(ip, current.key),
+    attachmentsOn: (name) => attachmentsOn(name, current.key),
+    lockHost,
+  });
   if (changed) writeRecord({ ...next, plan });
   const left = await verifyPlan(plan, places);
   if (left.length === 0) return { found, plan, obsolete };
@@ -96,7 +102,7 @@ export async function previewRepair(record: AttachmentRecord): Promise<Repair> {
 
 async function cloudFor(record: AttachmentRecord, scope: Scope): Promise<Cloud | undefined> {
   if (scope === "host") return undefined;
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   return (await providersOf(config, delegateOf(record, config))).cloud;
 }
 
@@ -123,7 +129,7 @@ function replan(
       advice: "Detach it, and attach it again.",
     });
   }
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   const detail = subInterfaceOf(config, record.kind, allocation.port);
   const parent = presentParent(record, config, places);
   const host = gatherHost(places.host.netlink, hostAccessOf(config), detail, parent);

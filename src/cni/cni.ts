@@ -2,7 +2,7 @@
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
 import { errorJson } from "./error.ts";
-import { type Call, type Environment, parseJson, readCall, validAttachments } from "./request.ts";
+import { type Call, type Environment, parseJson, readCall, readStdin, validAttachments } from "./request.ts";
 import { prevResultAddresses, resultJson } from "./result.ts";
 import { isVerb, verbs } from "./verbs.ts";
 import { newest, versionJson, versionOf } from "./version.ts";
@@ -32,7 +32,7 @@ export async function cni(env: Environment, stdin: () => string, calledAs: strin
         advice: `The commands are ${Object.keys(verbs).join(", ")}.`,
       });
     }
-    text = stdin();
+    text = readStdin(stdin);
     mark("stdin read");
     if (name === "VERSION") return { text: version(text), remarks: [], exitCode: 0 };
     const remarks: string[] = [];

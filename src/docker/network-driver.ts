@@ -13,6 +13,7 @@ import { detach } from "../attachment/detach.ts";
 import { expectBack, expectThere } from "../attachment/handover.ts";
 import type { Key } from "../attachment/key.ts";
 import { type AttachmentRecord, recordsOf } from "../attachment/record.ts";
+import { configOf } from "../attachment/recorded-config.ts";
 import { choosesMac, kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
 import { randomBytes } from "../kernel/libc.ts";
 import { processNamespacePath } from "../kernel/namespaces.ts";
@@ -272,7 +273,7 @@ function expectAnywhere(record: AttachmentRecord, { id, sandbox }: DockerEndpoin
 /** Detaches, wherever the link is by now. */
 async function undo(record: AttachmentRecord, endpoint: DockerEndpoint): Promise<void> {
   expectAnywhere(record, endpoint);
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   await detach({
     key: record.key,
     netns: undefined,

@@ -1,4 +1,5 @@
 // The plugin's server: libnetwork's two remote driver protocols over HTTP on a unix socket.
+import { parseJson } from "../ipam/json.ts";
 import { isThere, makeDirectory, removeFile } from "../kernel/files.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { inheritedSocket, passOn } from "./activation.ts";
@@ -26,7 +27,8 @@ function reading<K extends Name>(name: K, handle: (message: Message<K>) => unkno
 /** A call whose request says nothing that matters here. */
 const nothing: Handler = () => ({});
 
-function handlersOf(network: NetworkDriver, ipam: IpamDriver): ReadonlyMap<string, Handler> {
+/** What answers each path. */
+export function handlersOf(network: NetworkDriver, ipam: IpamDriver): ReadonlyMap<string, Handler> {
   return new Map<string, Handler>([
     ["/Plugin.Activate", () => ({ Implements: ["NetworkDriver", "IpamDriver"] })],
     ["/NetworkDriver.GetCapabilities", () => network.capabilities()],
@@ -151,12 +153,9 @@ function pathOf(url: string): string {
   return url.replace(/^[a-z]+:\/\/[^/]*/u, "").replace(/[?#].*/u, "");
 }
 
-function parse(path: string, text: string): unknown {
-  try {
-    return text.trim() === "" ? {} : JSON.parse(text);
-  } catch (e) {
-    throw new Failure("decode", `read the body of ${path}: it is no JSON`, { cause: e });
-  }
+/** A request's body; an empty one is `{}`. Throws `Failure` (`decode`). */
+export function parse(path: string, text: string): unknown {
+  return text.trim() === "" ? {} : parseJson(text, `read the body of ${path}`);
 }
 
 /** @param mode of the socket's directory, where that is missing */

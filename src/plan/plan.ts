@@ -7,10 +7,9 @@ import { address } from "./address.ts";
 import { announce } from "./announce.ts";
 import { down } from "./down.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
-import type { KnownLinks } from "./known-links.ts";
 import { link } from "./link.ts";
 import { neighbour } from "./neighbour.ts";
-import { type OwnerOf, Pipeline } from "./pipeline.ts";
+import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import type { Places } from "./places.ts";
 import { probe } from "./probe.ts";
 import { reach } from "./reach.ts";
@@ -53,13 +52,9 @@ function typeOf<S extends Step>(step: S): StepType<S> {
 }
 
 /** What a plan needs beside its namespaces. */
-export interface PlanOptions {
-  /** Tells whose a route of Berth's is that stands in the way on the host; one that is nobody's any more is replaced. */
-  readonly ownerOf?: OwnerOf;
+export interface PlanOptions extends PipelineOptions {
   /** Taken while the host's part is changed; absent: no lock. */
   readonly lockHost?: LockHost;
-  /** Links that need not be looked up; those that were are added. */
-  readonly links?: KnownLinks;
 }
 
 // Only what acts in the cloud is waited for: between two steps on the host, whose lock is held, no other attachment of this
@@ -71,7 +66,7 @@ export interface PlanOptions {
  * @returns what the caller ought to know though it succeeded, a sentence each
  */
 export async function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<readonly string[]> {
-  const pipeline = new Pipeline(places, options.ownerOf, options.links);
+  const pipeline = new Pipeline(places, options);
   try {
     using section = new HostSection(options.lockHost);
     for (const [i, step] of plan.entries()) {
@@ -108,7 +103,7 @@ export async function applyPlan(plan: Plan, places: Places, options: PlanOptions
  * @returns what did not hold, a sentence each
  */
 export async function mendPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<string[]> {
-  const pipeline = new Pipeline(places, options.ownerOf);
+  const pipeline = new Pipeline(places, options);
   using section = new HostSection(options.lockHost);
   const found: string[] = [];
   for (const [i, step] of plan.entries()) {
