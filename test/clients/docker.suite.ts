@@ -5,6 +5,7 @@ import { DockerHost, BOTH, FOUR, OFFICE, PEER, PRINTER } from "./docker-host.ts"
 import { kinds, reserved, run, start } from "./host.ts";
 import { IMAGE } from "./image.ts";
 import { installPlugins, writeNetwork } from "./networks.ts";
+import { runPage } from "./page.ts";
 
 let h: DockerHost;
 beforeAll(async () => {
@@ -137,5 +138,10 @@ test("Docker, CNI and the command on one network: no address twice, one list, ea
   );
   expect(reserved()).toEqual(["192.168.122.1"]);
   for (const name of names) h.w.removeNamespace(name);
+  h.nothingIsLeft();
+});
+
+test("the page's commands, from nothing to a ping and back", () => {
+  runPage("docker");
   h.nothingIsLeft();
 });
