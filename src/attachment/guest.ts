@@ -3,8 +3,7 @@
 import { readLink } from "../kernel/files.ts";
 import type { ProcessIdentity } from "../kernel/processes.ts";
 import { explainInside, type Plan } from "../plan/plan.ts";
-import type { Step, TapStep } from "../plan/step.ts";
-import { TAPS } from "../plan/tap.ts";
+import { type Step, TAPS, type TapStep } from "../plan/step.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { Key } from "./key.ts";
 import type { Link } from "../kernel/links.ts";

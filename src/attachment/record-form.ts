@@ -4,8 +4,9 @@
 import { parseCidr } from "../address/cidr.ts";
 import { ipFamily, parseIp } from "../address/ip.ts";
 import { parseMac } from "../address/mac.ts";
-import { isObject } from "../ipam/json.ts";
+import { isObject, type Json } from "../ipam/json.ts";
 import type { Allocation, CloudPort, Dns, Lease, RouteSpec } from "../ipam/provider.ts";
+import { lazily } from "../kernel/libc.ts";
 import type { ProcessIdentity } from "../kernel/processes.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Route } from "../kernel/routes.ts";
@@ -91,15 +92,24 @@ const maybe =
 const listOf =
   (check: Check): Check =>
   (x) =>
-    Array.isArray(x) && x.every(check);
+    Array.isArray(x) && areAll(x, check);
 
-function object<T>(form: Form<T>): Check {
-  return objectOf(form);
+function areAll(values: readonly unknown[], check: Check): boolean {
+  for (const value of values) if (!check(value)) return false;
+  return true;
 }
 
-function objectOf(form: Readonly<Record<string, Check>>): Check {
-  const entries = Object.entries(form);
-  return (x) => isObject(x) && entries.every(([key, check]) => check(Object.hasOwn(x, key) ? x[key] : undefined));
+/** The first key whose value its check refuses; undefined where there is none. */
+function oddKeyOf(form: Readonly<Record<string, Check>>, x: Json): string | undefined {
+  for (const key in form) if (form[key]?.(Object.hasOwn(x, key) ? x[key] : undefined) !== true) return key;
+  return undefined;
+}
+
+// A form is made when something is first held against it: an ADD reads no record.
+
+function object<T>(form: () => Form<T>): Check {
+  const made = lazily<Readonly<Record<string, Check>>>(form);
+  return (x) => isObject(x) && oddKeyOf(made(), x) === undefined;
 }
 
 const isCidr: Check = (x) => {
@@ -108,7 +118,7 @@ const isCidr: Check = (x) => {
   return isNumber(prefix) && Number(prefix) <= (ipFamily(String(x["ip"])) === 4 ? 32 : 128);
 };
 
-const isPair = object<AddressPair>({ mac: isMac, ip: (x) => isIp(x) || isLeaseAddress(x) });
+const isPair = object<AddressPair>(() => ({ mac: isMac, ip: (x) => isIp(x) || isLeaseAddress(x) }));
 const admission: Form<Admission> = { port: isText, user: isText, pairs: listOf(isPair) };
 
 const macvlan = { mode: isText, sources: maybe(listOf(isMac)), broadcastQueueLength: maybe(isNumber) };
@@ -122,10 +132,10 @@ const details: { readonly [K in SubInterface["kind"]]: Form<OfKind<SubInterface,
 };
 const isDetail: Check = (x) => {
   if (!isObject(x) || typeof x["kind"] !== "string" || !Object.hasOwn(details, x["kind"])) return false;
-  return objectOf(details[x["kind"] as SubInterface["kind"]])(x);
+  return oddKeyOf(details[x["kind"] as SubInterface["kind"]], x) === undefined;
 };
 
-const isRoute = object<Route>({
+const isRoute = object<Route>(() => ({
   dst: isCidr,
   gateway: maybe(isIp),
   source: maybe(isIp),
@@ -135,11 +145,12 @@ const isRoute = object<Route>({
   mtu: maybe(isNumber),
   advmss: maybe(isNumber),
   onlink: maybe(isFlag),
-});
+}));
 
-const isParent = object<{ name: string; where: string }>({ name: isLinkName, where: isWhere });
+const isParent = object<{ name: string; where: string }>(() => ({ name: isLinkName, where: isWhere }));
 const probed = { where: isWhere, link: isLinkName, addresses: listOf(isIp) };
-const steps: { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }>, "type">> } = {
+type StepForms = { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }>, "type">> };
+const steps = lazily<StepForms>(() => ({
   link: {
     where: isWhere,
     name: isLinkName,
@@ -181,7 +192,7 @@ const steps: { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }
   reach: {
     where: oneOf("container"),
     link: isLinkName,
-    gateways: listOf(object<{ from: string; gateway: string }>({ from: isIp, gateway: isIp })),
+    gateways: listOf(object<{ from: string; gateway: string }>(() => ({ from: isIp, gateway: isIp }))),
     timeoutMs: isNumber,
     required: isFlag,
   },
@@ -190,13 +201,13 @@ const steps: { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }
   "table-rule": { where: oneOf("host"), family: oneOf(4, 6), table: isNumber, priority: isNumber },
   neighbour: { where: isWhere, link: isLinkName, ip: isIp, mac: isMac },
   "address-pairs": { where: oneOf("cloud"), ...admission },
-};
+}));
 const isStep: Check = (x) => {
-  if (!isObject(x) || typeof x["type"] !== "string" || !Object.hasOwn(steps, x["type"])) return false;
-  return objectOf(steps[x["type"] as Step["type"]])(x);
+  if (!isObject(x) || typeof x["type"] !== "string" || !Object.hasOwn(steps(), x["type"])) return false;
+  return oddKeyOf(steps()[x["type"] as Step["type"]], x) === undefined;
 };
 
-const isSpec = object<RouteSpec>({
+const isSpec = object<RouteSpec>(() => ({
   dst: isLeaseAddress,
   gw: maybe((x) => typeof x === "string" && parseIp(x) !== undefined),
   mtu: maybe(isNumber),
@@ -204,45 +215,45 @@ const isSpec = object<RouteSpec>({
   priority: maybe(isNumber),
   table: maybe(isNumber),
   scope: maybe(isNumber),
-});
-const isPort = object<CloudPort>({
+}));
+const isPort = object<CloudPort>(() => ({
   id: isText,
   mac: maybe(isMac),
   mtu: isNumber,
   vlanId: maybe(isNumber),
-  admission: maybe(object(admission)),
-  reach: maybe(object<NonNullable<CloudPort["reach"]>>({ timeoutMs: isNumber, required: isFlag })),
+  admission: maybe(object(() => admission)),
+  reach: maybe(object<NonNullable<CloudPort["reach"]>>(() => ({ timeoutMs: isNumber, required: isFlag }))),
   commands: maybe(listOf(isText)),
-});
-const isAllocation = object<Allocation>({
+}));
+const isAllocation = object<Allocation>(() => ({
   ips: listOf(
-    object<Lease>({
+    object<Lease>(() => ({
       address: isLeaseAddress,
       gateway: maybe((x) => x === "" || (typeof x === "string" && parseIp(x) !== undefined)),
-    }),
+    })),
   ),
   routes: listOf(isSpec),
-  dns: object<Dns>({
+  dns: object<Dns>(() => ({
     nameservers: maybe(listOf(isText)),
     domain: maybe(isText),
     search: maybe(listOf(isText)),
     options: maybe(listOf(isText)),
-  }),
+  })),
   port: maybe(isPort),
-});
+}));
 
-const isProcess = object<ProcessIdentity>({ pid: isNumber, started: isNumber, namespace: isText });
-const isGuest = object<GuestRecord>({
+const isProcess = object<ProcessIdentity>(() => ({ pid: isNumber, started: isNumber, namespace: isText }));
+const isGuest = object<GuestRecord>(() => ({
   mac: isMac,
   mtu: isNumber,
   steps: listOf(isStep),
   held: maybe(isTrue),
   foreignLink: maybe(isTrue),
   process: maybe(isProcess),
-});
+}));
 
-const record: Form<Omit<AttachmentRecord, "version">> = {
-  key: object<Key>({ network: isText, containerId: isText, ifName: isText }),
+const record = lazily<Form<Omit<AttachmentRecord, "version">>>(() => ({
+  key: object<Key>(() => ({ network: isText, containerId: isText, ifName: isText })),
   kind: oneOf(...kinds),
   netns: (x) => typeof x === "string" && !x.includes("\0"),
   netnsInode: isNumber,
@@ -255,9 +266,9 @@ const record: Form<Omit<AttachmentRecord, "version">> = {
   guest: maybe(isGuest),
   allocation: maybe(isAllocation),
   plan: listOf(isStep),
-};
+}));
 
 /** The first of a record's keys whose value is none that a record has; undefined where all are as they must be. */
 export function oddKey(json: Readonly<Record<string, unknown>>): string | undefined {
-  return Object.entries(record).find(([key, check]) => !check(Object.hasOwn(json, key) ? json[key] : undefined))?.[0];
+  return oddKeyOf(record(), json);
 }

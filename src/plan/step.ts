@@ -73,6 +73,9 @@ export interface DownStep {
   readonly link: string;
 }
 
+/** Where nodes are that nobody gave another place: Berth's own directory, which goes with the kernel's state. */
+export const TAPS = "/run/berth/taps";
+
 /** Makes a node of a macvtap's character device, by which a virtual machine's frames come and go. */
 export interface TapStep {
   readonly type: "tap";
