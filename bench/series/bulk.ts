@@ -87,7 +87,7 @@ async function upAndDown(bench: Bench): Promise<Row[]> {
   for (const name of names) deleteNamedNamespace(name);
   return [
     { name: `berth up of ${count}: each / peer's ADD`, unit: "ms", target: 0.25, berth: up, peer: add },
-    { name: "…, of which the kernel's part / peer's ADD", unit: "ms", berth: up.map(() => kernel), peer: add },
+    { name: "…, the kernel's part of each / peer's ADD", unit: "ms", berth: up.map(() => kernel), peer: add },
     { name: `berth down of ${count}: each / peer's DEL`, unit: "ms", target: 0.1, berth: down, peer: del },
   ];
 }

@@ -83,7 +83,7 @@ async function attachments(bench: Bench): Promise<Row[]> {
       rows.push(growthRow(`${who} ADD with ${size} attachments / with none`, "with none", values, first, target));
     }
     const kernel = kernelParts(bench, pairs).add;
-    rows.push(growthRow(`…, of which the kernel's part`, "with none", kernel, kernelStart));
+    rows.push(growthRow(`the kernel's part with ${size} attachments / with none`, "with none", kernel, kernelStart));
   }
   // the links go with their namespaces, and nobody waits for each
   for (const name of names) deleteNamedNamespace(name);
