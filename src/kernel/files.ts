@@ -17,6 +17,7 @@ const { symbols: c } = dlopen("libc.so.6", {
   readlink: { args: [pointer, pointer, u64], returns: i64 },
   access: { args: [pointer, i32], returns: i32 },
   utimensat: { args: [i32, pointer, pointer, i32], returns: i32 },
+  geteuid: { args: [], returns: u32 },
   getdents64: { args: [i32, pointer, u64], returns: i64 },
 });
 
@@ -28,6 +29,7 @@ const O_TRUNC = 0o1000;
 const O_NOFOLLOW = 0o400000;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_EMPTY_PATH = 0x1000;
 // include/uapi/linux/stat.h: the same on every architecture, unlike stat(2)
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_SIZE = 256;
@@ -114,6 +116,35 @@ export function readFile(path: string, links: Links = "follow"): string {
   } finally {
     close(fd);
   }
+}
+
+/**
+ * The content of a file of Berth's own: neither a link's nor another user's, who could have put there what root then does.
+ * Undefined where there is none. Throws `SysError`: ELOOP for a link, EPERM for another user's.
+ */
+export function readOwnFile(path: string): string | undefined {
+  let fd;
+  try {
+    fd = open(path, O_NOFOLLOW | O_NONBLOCK);
+  } catch (e) {
+    if (isMissing(e)) return undefined;
+    throw e;
+  }
+  try {
+    const owner = ownerOf(fd, path);
+    if (owner !== 0 && owner !== c.geteuid())
+      throw new SysError(`read ${path}, which is of user ${owner}`, Errno.EPERM);
+    return readDescriptor(fd, path);
+  } finally {
+    close(fd);
+  }
+}
+
+function ownerOf(fd: number, path: string): number {
+  const empty = cString("");
+  const bytes = new Uint8Array(STATX_SIZE);
+  check("stat", path, c.statx(fd, ptr(empty), AT_EMPTY_PATH, STATX_BASIC_STATS, ptr(bytes)));
+  return new DataView(bytes.buffer).getUint32(20, true);
 }
 
 /** {@link readFile}; undefined where there is no such file. Throws `SysError` for other errors. */

@@ -56,7 +56,7 @@ export class Http {
     this.#timeoutMs = timeoutMs;
     this.#tls = {
       ...(caFile === undefined ? {} : { ca: certificates(caFile) }),
-      ...(verify ? {} : { rejectUnauthorized: false }),
+      rejectUnauthorized: verify, // said in any case: NODE_TLS_REJECT_UNAUTHORIZED=0 stands for what is not said
     };
   }
 
@@ -93,6 +93,7 @@ export class Http {
       redirect: "error",
       signal: AbortSignal.timeout(this.#timeoutMs),
       tls: this.#tls,
+      verbose: false, // BUN_CONFIG_VERBOSE_FETCH would print tokens
     });
     const content = await limited(response);
     return {
