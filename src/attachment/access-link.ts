@@ -74,6 +74,9 @@ export function usersAccessLink(nl: Netlink, name: string, detail: SubInterface,
       `Change it: ip link set dev ${name} type ${link.detail.kind} mode bridge`,
     );
   }
+  if (link.detail.kind === "ipvlan" && detail.kind === "ipvlan" && link.detail.mode !== detail.mode) {
+    bad(`its mode is ${link.detail.mode}, the attachment's is ${detail.mode}: a parent has one`, making);
+  }
   const taken = link.kind === "macvtap" ? describeTapUsers(name) : undefined;
   if (taken !== undefined) {
     bad(taken, 'Use a spare macvtap or macvlan that no virtual machine uses, or let Berth make one ("auto").');

@@ -4,7 +4,7 @@ import { describeStray, explainStray } from "../openstack/strays.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
-import { detach } from "./detach.ts";
+import { detach, type DetachRequest } from "./detach.ts";
 import { describeKey, type Key } from "./key.ts";
 import { type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
 import { configOf } from "./recorded-config.ts";
@@ -26,8 +26,11 @@ export interface Collected {
   readonly addresses: readonly string[];
 }
 
-/** Detaches by the record alone. Throws `Failure`. */
-export async function detachRecorded(record: AttachmentRecord): Promise<void> {
+/** Detaches by the record alone. Throws `Failure`. See `DetachRequest` for what may be kept. */
+export async function detachRecorded(
+  record: AttachmentRecord,
+  keep: Pick<DetachRequest, "keepsAddresses"> = {},
+): Promise<void> {
   const config = configOf(record);
   await detach({
     key: record.key,
@@ -35,6 +38,7 @@ export async function detachRecorded(record: AttachmentRecord): Promise<void> {
     config,
     knownIps: [],
     delegate: delegateOf(record, config),
+    ...keep,
   });
 }
 

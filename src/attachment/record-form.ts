@@ -6,6 +6,7 @@ import { ipFamily, parseIp } from "../address/ip.ts";
 import { parseMac } from "../address/mac.ts";
 import { isObject } from "../ipam/json.ts";
 import type { Allocation, CloudPort, Dns, Lease, RouteSpec } from "../ipam/provider.ts";
+import type { ProcessIdentity } from "../kernel/processes.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Route } from "../kernel/routes.ts";
 import type { AddressPair, Admission } from "../plan/cloud.ts";
@@ -16,6 +17,21 @@ import { type Kind, kinds } from "./kinds.ts";
 
 /** Of the files' form that this Berth writes and reads. */
 export const VERSION = 1;
+
+/** What is remembered of an attachment whose frames are a virtual machine's. */
+export interface GuestRecord {
+  readonly mac: string;
+  /** Bytes. */
+  readonly mtu: number;
+  /** The guest's own part of the plan: its addresses, routes and neighbours. */
+  readonly steps: Plan;
+  /** The guest is not here, or not yet. */
+  readonly held?: true;
+  /** The machine's manager makes the link, with this MAC. */
+  readonly foreignLink?: true;
+  /** The process that it is for: without it, it is nobody's. Absent: it stays until it is detached. */
+  readonly process?: ProcessIdentity;
+}
 
 /** What Berth remembers of an attachment. The kernel is the truth; this is the intention. */
 export interface AttachmentRecord {
@@ -38,6 +54,8 @@ export interface AttachmentRecord {
   readonly site?: string;
   /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
   readonly inTransit?: true;
+  /** Absent: the link is a container's. */
+  readonly guest?: GuestRecord;
   /** Absent while IPAM is being asked. */
   readonly allocation?: Allocation;
   readonly plan: Plan;
@@ -59,6 +77,8 @@ const isLinkName: Check = (x) => typeof x === "string" && /^(?!\.{1,2}$)[^\s/:\p
 /** A setting of one link. */
 const isSysctl: Check = (x) =>
   typeof x === "string" && /^net\/ipv[46]\/(?:conf|neigh)\/(?!\.{1,2}\/)[^\s/\0]{1,15}\/\w+$/u.test(x);
+/** Absolute, and as it is written: what it names is then looked at where it is opened. */
+const isPath: Check = (x) => typeof x === "string" && x.startsWith("/") && !x.includes("\0");
 const isWhere: Check = (x) => x === "host" || x === "container";
 const oneOf =
   (...values: readonly unknown[]): Check =>
@@ -144,7 +164,17 @@ const steps: { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }
     dad: maybe(oneOf("link", "off", "optimistic")),
     metric: maybe(isNumber),
   },
-  up: { where: isWhere, link: isLinkName, alias: maybe(isText) },
+  up: { where: isWhere, link: isLinkName, alias: maybe(isText), guest: maybe(isTrue) },
+  down: { where: isWhere, link: isLinkName },
+  tap: {
+    where: isWhere,
+    tapOf: isLinkName,
+    path: isPath,
+    process: maybe(isNumber),
+    uid: isNumber,
+    gid: isNumber,
+    mode: (x) => isNumber(x) && Number(x) <= 0o7777,
+  },
   settle: { where: isWhere, link: isLinkName, timeoutMs: isNumber },
   probe: { ...probed, probes: isNumber, waitMs: isNumber },
   announce: probed,
@@ -201,6 +231,16 @@ const isAllocation = object<Allocation>({
   port: maybe(isPort),
 });
 
+const isProcess = object<ProcessIdentity>({ pid: isNumber, started: isNumber, namespace: isText });
+const isGuest = object<GuestRecord>({
+  mac: isMac,
+  mtu: isNumber,
+  steps: listOf(isStep),
+  held: maybe(isTrue),
+  foreignLink: maybe(isTrue),
+  process: maybe(isProcess),
+});
+
 const record: Form<Omit<AttachmentRecord, "version">> = {
   key: object<Key>({ network: isText, containerId: isText, ifName: isText }),
   kind: oneOf(...kinds),
@@ -212,6 +252,7 @@ const record: Form<Omit<AttachmentRecord, "version">> = {
   cniPath: isText,
   site: maybe(isText),
   inTransit: maybe(isTrue),
+  guest: maybe(isGuest),
   allocation: maybe(isAllocation),
   plan: listOf(isStep),
 };

@@ -12,6 +12,7 @@ import {
 } from "../kernel/files.ts";
 import { Errno, SysError } from "../kernel/errno.ts";
 import { lockFile } from "../kernel/locks.ts";
+import { isRunning } from "../kernel/processes.ts";
 import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Failure } from "../report/failure.ts";
@@ -24,7 +25,7 @@ export const ATTACHMENTS = `${DIRECTORY}/attachments`;
 const LOCKS = `${DIRECTORY}/locks`;
 const LOCK_FILES = 256;
 
-export type { AttachmentRecord } from "./record-form.ts";
+export type { AttachmentRecord, GuestRecord } from "./record-form.ts";
 
 function pathOf(key: Key): string {
   return `${ATTACHMENTS}/${keyFileName(key)}`;
@@ -178,9 +179,22 @@ export function ownerOf(ip: string, except: Key): string | undefined {
   return `${describeKey(owner.key)}${isOrphan(owner) ? ' (its namespace is gone: "berth gc" takes it back)' : ""}`;
 }
 
-/** True where a record's namespace is gone, or another one than was attached. What cannot be looked at is not gone. */
+/** The attachments on a parent of the host, other than this one, in words: with kind and mode, and what is gone said. */
+export function attachmentsOn(parent: string, except: Key): string[] {
+  return listRecords(() => {}).flatMap((record) => {
+    const step = record.plan.find((s) => s.type === "link");
+    if (record.parent !== parent || keyFileName(record.key) === keyFileName(except) || step === undefined) return [];
+    const mode = "mode" in step.detail ? ` ${step.detail.mode}` : "";
+    const gone = isOrphan(record) ? ', its namespace gone: "berth gc" takes it back' : "";
+    return [`${describeKey(record.key)} (${record.kind}${mode}${gone})`];
+  });
+}
+
+/** True where a record's namespace is gone, or another one than was attached, or the process that it was for. What cannot be looked at is not gone. */
 export function isOrphan(record: AttachmentRecord): boolean {
   try {
+    const process = record.guest?.process;
+    if (process !== undefined && !isRunning(process)) return true;
     using places = Places.find(record.netns);
     return places.container === undefined || places.container.inode !== record.netnsInode;
   } catch {

@@ -70,12 +70,13 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
       mark("configuration read");
       const request = { key, kind, netns, config, mac: call.mac, ips: call.ips, delegate };
       const { attach } = await import("../attachment/attach.ts");
-      const { allocation, link, remarks: said } = await attach(request);
+      const { record, allocation, link, remarks: said } = await attach(request);
       remarks.push(...said);
       mark("attached");
       const dns = config.dns ?? allocation.dns;
+      const tap = record.plan.find((s) => s.type === "tap")?.path;
       return resultJson(
-        { interfaceName: key.ifName, mac: link?.mac, mtu: link?.mtu ?? 0, sandbox: netns, allocation, dns },
+        { interfaceName: key.ifName, mac: link?.mac, mtu: link?.mtu ?? 0, sandbox: netns, allocation, dns, tap },
         call.version,
       );
     }

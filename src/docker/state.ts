@@ -34,6 +34,8 @@ export interface DockerEndpoint {
   readonly reservations: readonly string[];
   /** Where it was joined and not left: path of the container's namespace, which may not exist yet. */
   readonly sandbox?: string;
+  /** The routes that Docker was told to make there, as CIDRs; absent: none. */
+  readonly routes?: readonly string[];
 }
 
 /** Where the reservations of a pool's addresses are, and which addresses it has. */

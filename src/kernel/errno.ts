@@ -64,6 +64,7 @@ export const Errno = {
   ENOTDIR: 20,
   EINVAL: 22,
   EFBIG: 27,
+  ENOSYS: 38,
   ELOOP: 40,
   EPROTO: 71,
   EOPNOTSUPP: 95,

@@ -24,6 +24,7 @@ const parent: Link = {
   loopback: false,
   arp: true,
   multicast: true,
+  allMulticast: false,
   carrier: true,
   state: "up",
   parentIndex: undefined,
