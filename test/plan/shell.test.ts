@@ -47,7 +47,7 @@ test("a namespace's path, in every form that it takes", () => {
       const netns = `${named ? "/run/netns/" : "/x/"}${name}`;
       const shell = shellFor(netns);
       const expected = named ? name : netns;
-      expect(words(shell.netns)).toEqual([expected]);
+      expect(words(shell.netns ?? "")).toEqual([expected]);
       expect(words(shell.ip("container"))).toEqual(named ? ["ip", "-n", name] : ["nsenter", `--net=${netns}`, "ip"]);
       expect(words(shell.within("container"))).toEqual(["nsenter", `--net=${netns}`]);
     }),

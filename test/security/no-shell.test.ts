@@ -11,6 +11,7 @@ const starting: Readonly<Record<string, string>> = {
   "cli/install.ts": "what an administrator has in the plugins' directory, to see whether it is Berth",
   "lab/lab.ts": "unshare, with Berth itself: the lab",
   "lab/routing.ts": "Berth itself: the lab",
+  "vm/run.ts": "the virtual machine that an administrator asks for, with its arguments",
 };
 
 test("programs are started in these files only, by their paths, with lists of arguments", () => {
