@@ -1,7 +1,9 @@
 // The plugin's server: libnetwork's two remote driver protocols over HTTP on a unix socket.
 import { parseJson } from "../ipam/json.ts";
 import { isThere, makeDirectory, removeFile } from "../kernel/files.ts";
+import { keepError } from "../attachment/last-errors.ts";
 import { asFailure, Failure } from "../report/failure.ts";
+import { log, newCall } from "../report/log.ts";
 import { Deliveries } from "./deliveries.ts";
 import { IpamDriver } from "./ipam-driver.ts";
 import { type Message, readMessage, type requests } from "./messages.ts";
@@ -98,7 +100,7 @@ export async function serveDocker(socket: string, report: ServerReport): Promise
       return refusal(path, 404, new Failure("request", `serve ${request.method} ${path}: there is no such call`));
     try {
       const text = await request.text();
-      return answer(200, await queue.run(async () => await handler(parse(path, text))));
+      return answer(200, await queue.run(async () => await logged(path, async () => await handler(parse(path, text)))));
     } catch (thrown) {
       const failure = asFailure(thrown, `serve ${path}`);
       report.refused(path, failure);
@@ -120,6 +122,22 @@ export async function serveDocker(socket: string, report: ServerReport): Promise
       removeFile(socket);
     },
   };
+}
+
+/** A request's work, with an id of its own in the log. */
+async function logged(path: string, work: () => Promise<unknown>): Promise<unknown> {
+  newCall();
+  const start = performance.now();
+  try {
+    const done = await work();
+    log("info", "done", () => ({ call: path, ms: Math.round(performance.now() - start) }));
+    return done;
+  } catch (thrown) {
+    const failure = asFailure(thrown, `serve ${path}`);
+    log("error", "failed", () => ({ call: path, message: failure.message, advice: failure.advice }));
+    keepError(`Docker ${path}`, failure);
+    throw failure;
+  }
 }
 
 /** A request's body; an empty one is `{}`. Throws `Failure` (`decode`). */

@@ -26,6 +26,7 @@ const O_WRONLY = 1;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const O_TRUNC = 0o1000;
+const O_APPEND = 0o2000;
 const O_NOFOLLOW = 0o400000;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
@@ -182,6 +183,17 @@ export function writeFile(path: string, content: string, { mode = 0o644, only }:
       if (n < 0 && errno !== Errno.EINTR) throw new SysError(`write ${path}`, errno);
       if (n > 0) rest = rest.subarray(n);
     }
+  } finally {
+    close(fd);
+  }
+}
+
+/** Adds text to the end of a file, in one write(2). Throws `SysError`, ELOOP for a symbolic link. */
+export function appendFile(path: string, text: string, mode: number): void {
+  const fd = open(path, O_WRONLY | O_NOFOLLOW | O_CREAT | O_APPEND, mode);
+  try {
+    const bytes = encoder.encode(text);
+    check("write", path, c.write(fd, ptr(bytes), BigInt(bytes.length)));
   } finally {
     close(fd);
   }
