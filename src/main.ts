@@ -2,6 +2,7 @@
 import { mark, traced } from "./report/trace.ts";
 
 mark("start");
+process.umask(0o022); // the caller's may be anything; what is secret states its mode
 const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
 const verb = process.env["CNI_COMMAND"];
 if (verb !== undefined && verb !== "") {
