@@ -2,12 +2,13 @@
 import { mark, traced } from "./report/trace.ts";
 
 mark("start");
-process.umask(0o022); // the caller's may be anything; what is secret states its mode
 const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
 const verb = process.env["CNI_COMMAND"];
 if (verb !== undefined && verb !== "") {
   const { cni } = await import("./cni/cni.ts");
   const { readDescriptor } = await import("./kernel/files.ts");
+  const { setUmask, UMASK } = await import("./kernel/libc.ts");
+  setUmask(UMASK);
   mark("modules loaded");
   const answer = await cni(process.env, () => readDescriptor(0, "stdin"), name);
   for (const remark of answer.remarks) console.error(`berth: ${remark}`);
@@ -17,6 +18,8 @@ if (verb !== undefined && verb !== "") {
   process.exit(answer.exitCode); // at once: all was written, and nothing else is to be waited for
 } else if (name === "berth" || process.argv.length > 2) {
   const { cli } = await import("./cli/cli.ts");
+  const { setUmask, UMASK } = await import("./kernel/libc.ts");
+  setUmask(UMASK);
   await cli(process.argv.slice(2));
 } else {
   const { about } = await import("./cni/about.ts");

@@ -99,7 +99,7 @@ async function cni(verb: string, given: object = config): Promise<{ code: number
 
 /** The token that Berth has; it is allowed in its file only. */
 function token(): string {
-  const [name] = readdirSync("/run/berth/tokens").filter((f) => /^[\da-f]{32}$/u.test(f));
+  const name = readdirSync("/run/berth/tokens").find((f) => /^[\da-f]{32}$/u.test(f));
   return (JSON.parse(readFileSync(`/run/berth/tokens/${name}`, "utf8")) as { token: string }).token;
 }
 
@@ -238,8 +238,8 @@ describe("a delegated IPAM plugin's environment", () => {
     const seen = readFileSync("/run/etc/env", "utf8")
       .split("\0")
       .filter((v) => v !== "");
-    const shells = ["PWD", "OLDPWD", "SHLVL", "_"]; // set by the shell that runs the plugin
-    const names = seen.map((v) => v.slice(0, v.indexOf("="))).filter((n) => !shells.includes(n));
+    const shells = new Set(["PWD", "OLDPWD", "SHLVL", "_"]); // set by the shell that runs the plugin
+    const names = seen.map((v) => v.slice(0, v.indexOf("="))).filter((n) => !shells.has(n));
     expect(names.toSorted()).toEqual([...Object.keys(call), "PATH"].toSorted());
     expect((await run([], { ...call, CNI_COMMAND: "DEL" }, JSON.stringify(given))).code).toBe(0);
   });
