@@ -13,7 +13,7 @@ import { containerNeighbours, type HostFacts, hostRoutes, hostSideSteps } from "
 import type { ConflictDetection } from "./conflict-detection.ts";
 import { besideGuest, type GuestInput } from "./guest.ts";
 import { describeKey, type Key } from "./key.ts";
-import { type RoutingPlace, routingPlace, sourceRoutingSteps } from "./source-routing.ts";
+import { type RoutingPlace, routingPlace, type SourceRouting, sourceRoutingSteps } from "./source-routing.ts";
 
 /** How long duplicate address detection may take, milliseconds: what the standard plugins wait. */
 const SETTLE_MS = 10_000;
@@ -36,7 +36,7 @@ export interface PlanInput {
   /** Addresses of the host that the attachment must not get. */
   readonly hostIps: readonly string[];
   /** The attachment gets a routing table of its own, and a rule for each of its addresses. */
-  readonly sourceRouting: boolean;
+  readonly sourceRouting: SourceRouting;
   /** Whether it owns the container's default route; "auto": the first by interface name does; absent: as IPAM says. */
   readonly defaultRoute?: boolean | "auto";
   /** Absent: the link is a container's, which has the addresses. */
@@ -104,12 +104,13 @@ export function wholePlan(input: PlanInput): Plan {
     steps.push({ ...setting(`net/ipv4/conf/${link}/arp_notify`, "1"), ifThere: true });
     steps.push({ ...setting(`net/ipv6/conf/${link}/ndisc_notify`, "1"), ifThere: true });
     // or every link of the container on one LAN answers for the addresses of all, and neighbours may learn the wrong MAC
-    if (input.sourceRouting && addresses.some((a) => ipFamily(a.ip) === 4)) {
+    if (input.sourceRouting !== false && addresses.some((a) => ipFamily(a.ip) === 4)) {
       steps.push(setting(`net/ipv4/conf/${link}/arp_ignore`, "1"));
     }
   }
-  const place = input.sourceRouting ? routingPlace(link) : undefined;
-  const metric = place === undefined ? {} : { metric: place.metric };
+  const alone = input.sourceRouting === "only";
+  const place = input.sourceRouting === false ? undefined : routingPlace(link);
+  const metric = place === undefined || alone ? {} : { metric: place.metric };
   const up: Step = { type: "up", where: "container", link, alias: aliasOf(key) };
   // the kernel announces addresses that are there when the link goes up
   if (detection !== undefined) steps.push(up, probeStep(input, detection, addresses));
@@ -120,11 +121,11 @@ export function wholePlan(input: PlanInput): Plan {
     steps.push({ type: "announce", where: "container", link, addresses: addresses.map((a) => a.ip) }, ...hostPart);
   }
   const routes = [...allocationRoutes(input), ...(host === undefined ? [] : hostRoutes(host, addresses))];
-  for (const route of routes.filter((r) => r.dst.prefix > 0 || input.defaultRoute !== false)) {
+  for (const route of alone ? [] : routes.filter((r) => r.dst.prefix > 0 || input.defaultRoute !== false)) {
     const own = place === undefined ? {} : { metric: route.metric ?? metricOf(route, place, input.defaultRoute) };
     steps.push({ type: "route", where: "container", link, route: { ...route, ...own } });
   }
-  if (place !== undefined) steps.push(...sourceRoutingSteps(link, place, addresses, routes));
+  if (place !== undefined) steps.push(...sourceRoutingSteps(link, place, addresses, routes, alone));
   if (host !== undefined) steps.push(...containerNeighbours(host, link, addresses));
   steps.push(...reachSteps(input));
   return steps;

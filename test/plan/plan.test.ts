@@ -101,6 +101,8 @@ const plan: fc.Arbitrary<Step[]> = fc
     const rule = { type: "rule", where: "container", table: 777, priority: 980 } as const;
     if (v4 && extra.includes("rules")) steps.push({ ...rule, from: "192.168.122.177" });
     if (v6 && extra.includes("rules")) steps.push({ ...rule, from: "fd22::177" });
+    if (v4 && extra.includes("rules")) steps.push({ ...rule, to: cidr("192.168.10.0/24") });
+    if (v6 && extra.includes("rules")) steps.push({ ...rule, to: cidr("fd10::22/128"), from: "fd22::177" });
     if (v4 && extra.includes("default"))
       steps.push({ type: "route", ...inC, route: { dst: cidr("0.0.0.0/0"), gateway: "192.168.122.1" } });
     if (v6 && extra.includes("default"))
