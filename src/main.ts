@@ -5,12 +5,9 @@ mark("start");
 const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
 const verb = process.env["CNI_COMMAND"];
 if (verb !== undefined && verb !== "") {
-  const { cni } = await import("./cni/cni.ts");
-  const { readDescriptor } = await import("./kernel/files.ts");
-  const { setUmask, UMASK } = await import("./kernel/libc.ts");
-  setUmask(UMASK);
+  const { cni, ownStdin } = await import("./cni/cni.ts");
   mark("modules loaded");
-  const answer = await cni(process.env, () => readDescriptor(0, "stdin"), name);
+  const answer = await cni(process.env, ownStdin, name);
   for (const remark of answer.remarks) console.error(`berth: ${remark}`);
   if (answer.text !== "") console.log(answer.text);
   mark("printed");
@@ -18,8 +15,7 @@ if (verb !== undefined && verb !== "") {
   process.exit(answer.exitCode); // at once: all was written, and nothing else is to be waited for
 } else if (name === "berth" || process.argv.length > 2) {
   const { cli } = await import("./cli/cli.ts");
-  const { setUmask, UMASK } = await import("./kernel/libc.ts");
-  setUmask(UMASK);
+  process.umask(0o022); // the caller's may be anything. A CNI call does without: each of its files states its mode
   await cli(process.argv.slice(2));
 } else {
   const { about } = await import("./cni/about.ts");

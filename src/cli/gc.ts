@@ -47,16 +47,12 @@ export const gcCommand = buildCommand({
       if (flags.dryRun) {
         const found = orphans((f) => console.error(`berth: ${describeFailure(f)}`));
         const { strays, failures } = await straysOf(flags);
-        const commands = [
-          ...found.flatMap((r) => [
-            `# ${describeKey(r.key)}`,
-            ...explainUndo(
-              r.plan.filter((s) => s.where !== "container"),
-              r.netns,
-            ),
-          ]),
-          ...strays.flatMap((s) => [`# ${s.what}`, ...s.commands]),
-        ];
+        const commands: string[] = [];
+        for (const { key, plan, netns } of found) {
+          const onHost = plan.filter((s) => s.where !== "container");
+          commands.push(`# ${describeKey(key)}`, ...(await explainUndo(onHost, netns)));
+        }
+        commands.push(...strays.flatMap((s) => [`# ${s.what}`, ...s.commands]));
         for (const failure of failures) console.error(`berth: ${describeFailure(failure)}`);
         if (failures.length > 0) process.exitCode = 1;
         if (flags.json) printJson({ keys: found.map((r) => r.key), cloud: strays.map((s) => s.what), commands });

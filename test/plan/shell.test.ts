@@ -56,19 +56,20 @@ test("a namespace's path, in every form that it takes", () => {
 });
 
 /** The commands of every type of step, with a hostile parent and namespace. */
-function run(name: string): string[] {
+async function run(name: string): Promise<string[]> {
   const link = `a${name}`.replaceAll(/[\s/:\p{Cc}]/gu, "_").slice(0, 15);
   const text = JSON.stringify(recordSamples.map((r) => r.plan)).replaceAll('"eth1"', () => JSON.stringify(link));
   const plans = JSON.parse(text) as (typeof recordSamples)[number]["plan"][];
-  return plans.flatMap((plan) => [...explainPlan(plan, `/x/${name}`), ...explainUndo(plan, `/x/${name}`)]);
+  const netns = `/x/${name}`;
+  return (await Promise.all(plans.flatMap((plan) => [explainPlan(plan, netns), explainUndo(plan, netns)]))).flat();
 }
 
-test("every command of every type of step: valid to a shell, and without a word that was not meant", () => {
+test("every command of every type of step: valid to a shell, and without a word that was not meant", async () => {
   const lines = new Set<string>();
-  const plain = run("b").map(shape);
-  fc.assert(
-    fc.property(word, (name) => {
-      const hostile = run(name);
+  const plain = (await run("b")).map(shape);
+  await fc.assert(
+    fc.asyncProperty(word, async (name) => {
+      const hostile = await run(name);
       expect(hostile.map(shape)).toEqual(plain);
       for (const line of hostile) lines.add(line);
     }),

@@ -24,13 +24,13 @@ describe("records", () => {
 
   for (const version of upTo(VERSION)) {
     for (const name of [`record-${version}`, `record-in-transit-${version}`]) {
-      test(name, () => {
+      test(name, async () => {
         mkdirSync(directory, { recursive: true });
         writeFileSync(`${directory}/lan:c1:eth0.json`, sampleOf(name));
         const record = readRecord(key);
         if (record === undefined) throw new Error("it was not read");
         expect({ ...record, version }).toEqual(JSON.parse(sampleOf(name)) as typeof record);
-        expect(explainUndo(record.plan, record.netns).length).toBeGreaterThan(0);
+        expect((await explainUndo(record.plan, record.netns)).length).toBeGreaterThan(0);
         expect(configOf(record)).toMatchObject({ name: "lan" });
       });
     }
