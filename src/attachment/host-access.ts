@@ -82,7 +82,7 @@ export function gatherHost(
   requireTalking(detail);
   const addresses = hostAddresses(nl, options.addresses);
   const access =
-    options.link === "auto" ? ownAccessLink(detail, parent) : usersAccessLink(nl, options.link, detail, parent);
+    options.link === "auto" ? ownAccessLink(nl, detail, parent) : usersAccessLink(nl, options.link, detail, parent);
   const four = addresses.filter((a) => ipFamily(a.ip) === 4);
   // IPv4 works all the same
   return {

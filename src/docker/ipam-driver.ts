@@ -153,6 +153,7 @@ export class IpamDriver {
       this.#state.grants.set({ ...grant, ip });
       return { Address: `${ip}/${prefix}`, Data: {} };
     } catch (e) {
+      await this.#provider(pool, undefined).release(holder); // where this fails the grant stays, for the next process
       this.#state.grants.delete(grant.id);
       throw e;
     }
@@ -195,7 +196,9 @@ export class IpamDriver {
       .values()
       .find((g) => g.ip === ip && reservationOf(g.pool, ip) === reservationOf(pool, ip));
     using lock = reservations.lockIfPresent();
-    if (lock !== undefined && reservations.holderOf(ip)?.startsWith(HOLDER) === true) reservations.release(ip);
+    const holder = lock === undefined ? undefined : reservations.holderOf(ip);
+    if (holder?.startsWith(HOLDER) === true) reservations.release(ip);
+    else if (holder === undefined) reservations.tidy(); // it may have been released by half
     if (grant !== undefined) this.#state.grants.delete(grant.id);
     return {};
   }

@@ -195,6 +195,19 @@ export class Reservations {
     const now = read(path);
     if (now !== undefined && !isBlank(now)) return false;
     const side = `${this.#side()}/${ip}`;
+    try {
+      this.#writeSide(side, content);
+      if (now !== undefined) removeFile(path);
+      linkFile(side, path);
+      return true;
+    } catch (e) {
+      removeFile(side);
+      if (isExisting(e)) return false; // by somebody who did not take the lock
+      throw e;
+    }
+  }
+
+  #writeSide(side: string, content: string): void {
     const write = (): void => writeFile(side, content, { mode: 0o600, only: "new" });
     try {
       write();
@@ -205,15 +218,12 @@ export class Reservations {
       else throw e;
       write();
     }
-    if (now !== undefined) removeFile(path);
-    try {
-      linkFile(side, path);
-      return true;
-    } catch (e) {
-      removeFile(side);
-      if (isExisting(e)) return false; // by somebody who did not take the lock
-      throw e;
-    }
+  }
+
+  /** Removes side files of this boot that have no other name: of processes that were killed before the address was theirs. */
+  tidy(): void {
+    const side = this.#side();
+    for (const { name } of listDirectory(side)) if (!isThere(this.#path(name))) removeFile(`${side}/${name}`);
   }
 
   /** True where {@link reserve} would succeed under the lock. */
@@ -264,6 +274,7 @@ export class Reservations {
     const content = contentOf(holder);
     const found = hint.filter((ip) => this.holderOf(ip) === content);
     if (hint.length === 0 || found.length < hint.length) {
+      this.tidy();
       const all = this.list();
       const own = all.filter((r) => r.content === content);
       const counted = own.length > 0 ? own : all.filter((r) => r.content === holder.containerId.trim());

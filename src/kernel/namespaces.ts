@@ -7,9 +7,30 @@ import { Netlink } from "./netlink.ts";
 const OWN = "/proc/thread-self/ns/net";
 const NAMED = "/run/netns";
 const O_NONBLOCK = 0o4000;
+/** How often it is tried to return from a namespace, a millisecond apart: the kernel may be short of memory for a moment. */
+const RETURNS = 100;
 
 /** Keeps code that would outlive the section out: a function that returns a promise does not fit. */
 type Synchronous<T> = T & (T extends PromiseLike<unknown> ? never : unknown);
+
+/**
+ * Back to the former namespace. Where the kernel refuses that for good this process must not go on: it would take the
+ * container's namespace for the host's. It ends as if it were killed, which its records are made for.
+ */
+function goHome(home: number): void {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      setns(home, CLONE_NEWNET);
+      return;
+    } catch (e) {
+      if (attempt === RETURNS) {
+        console.error(`berth: return from a network namespace: ${String(e)}. This cannot go on from here.`);
+        process.exit(1);
+      }
+      Bun.sleepSync(1);
+    }
+  }
+}
 
 /** An open network namespace. It lives at least as long as this object. */
 export class Namespace implements Disposable {
@@ -28,7 +49,8 @@ export class Namespace implements Disposable {
   }
 
   /**
-   * Runs synchronous code with this thread in the namespace, then returns to the former one.
+   * Runs synchronous code with this thread in the namespace, then returns to the former one. Where the kernel does not let
+   * it return, the process ends.
    *
    * Only FFI calls and `files.ts` belong inside: asynchronous I/O and new processes use other threads,
    * and a thread first made inside stays in this namespace for good. Throws what `f` throws, `SysError` where setns fails.
@@ -40,7 +62,7 @@ export class Namespace implements Disposable {
       try {
         return f();
       } finally {
-        setns(home, CLONE_NEWNET);
+        goHome(home);
       }
     } finally {
       close(home);
@@ -112,7 +134,7 @@ export function addNamedNamespace(name: string): string {
     try {
       mount(OWN, path, "", MS_BIND);
     } finally {
-      setns(home, CLONE_NEWNET);
+      goHome(home);
     }
   } finally {
     close(home);

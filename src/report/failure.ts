@@ -75,11 +75,12 @@ export class Failure extends Error {
 }
 
 /**
- * Any thrown value as a {@link Failure}: a `Failure` stays itself, anything else is an `internal` one whose message is
- * prefixed with what was being done.
+ * Any thrown value as a {@link Failure}: a `Failure` stays itself, an error with an `errno` (kernel/errno.ts, `SysError`) is
+ * the kernel's, anything else is an `internal` one. The message is prefixed with what was being done.
  */
 export function asFailure(thrown: unknown, doing: string): Failure {
   if (thrown instanceof Failure) return thrown;
   const text = thrown instanceof Error ? thrown.message : String(thrown);
-  return new Failure("internal", `${doing}: ${text}`, { cause: thrown });
+  const refused = thrown instanceof Error && "errno" in thrown && typeof thrown.errno === "number";
+  return new Failure(refused ? "kernel" : "internal", `${doing}: ${text}`, { cause: thrown });
 }
