@@ -9,8 +9,7 @@ import { environment, type Verb } from "../bench/calls.ts";
 import { berthPlugin, networkConfig } from "../bench/plugins.ts";
 import { compile } from "./compile.ts";
 
-const root = new URL("../", import.meta.url).pathname;
-const executable = `${root}dist/berth`;
+const executable = `${new URL("../", import.meta.url).pathname}dist/berth`;
 const PARENT = "eth1";
 
 /** Writes it once more, in one go: the page cache then holds it in large pieces, which a start maps with fewer page faults. */

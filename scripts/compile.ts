@@ -1,5 +1,4 @@
-// How the executable is compiled.
-
+// The program as one executable.
 const root = new URL("../", import.meta.url).pathname;
 
 /** Whatever is not said here is Bun's default. docs/performance.md has what each is worth. */
@@ -18,8 +17,8 @@ const flags = [
   "--compile-exec-argv=--disallow-code-generation-from-strings=strict --no-addons --no-ffi-cc",
 ];
 
-/** Compiles Berth into an executable. Throws with the compiler's text where it fails. */
-export function compile(executable: string, ...more: string[]): void {
+/** Compiles the program into an executable. Throws with what the compiler says. */
+export function compile(executable: string, ...more: readonly string[]): void {
   const r = Bun.spawnSync([process.execPath, "build", "src/main.ts", ...flags, ...more, "--outfile", executable], {
     cwd: root,
     stdout: "pipe",

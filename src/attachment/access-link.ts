@@ -36,14 +36,11 @@ function accessLinkMac(parent: Link): string {
   return randomMac(new Uint8Array(BigUint64Array.of(hash).buffer));
 }
 
-/**
- * The access link that Berth makes for attachments of this sort. One that is there keeps its MAC, whatever the machine's
- * identity is by now: others' neighbour entries say so. Throws `SysError`.
- */
-export function ownAccessLink(nl: Netlink, detail: SubInterface, parent: Link): AccessLink {
+/** The access link that Berth makes for attachments of this sort. */
+export function ownAccessLink(detail: SubInterface, parent: Link, present?: Link): AccessLink {
   const link = accessLinkName(parent.name);
   const shared = detail.kind === "ipvlan";
-  const present = shared ? undefined : findLink(nl, link);
+  // one that is there keeps its MAC, whatever the machine's identity is by now: others' neighbour entries say so
   const own = present?.group === LINK_GROUP_BERTH && present.kind === "macvlan" ? present.mac : undefined;
   const mac = shared ? (parent.mac ?? "") : (own ?? accessLinkMac(parent));
   return {
@@ -58,6 +55,11 @@ export function ownAccessLink(nl: Netlink, detail: SubInterface, parent: Link): 
       ...(shared ? {} : { mac }),
     },
   };
+}
+
+/** {@link ownAccessLink} beside what is there. Throws `SysError`. */
+export function findOwnAccessLink(nl: Netlink, detail: SubInterface, parent: Link): AccessLink {
+  return ownAccessLink(detail, parent, findLink(nl, accessLinkName(parent.name)));
 }
 
 /**
@@ -82,6 +84,9 @@ export function usersAccessLink(nl: Netlink, name: string, detail: SubInterface,
       `its mode is ${link.detail.mode}, and must be bridge`,
       `Change it: ip link set dev ${name} type ${link.detail.kind} mode bridge`,
     );
+  }
+  if (link.detail.kind === "ipvlan" && detail.kind === "ipvlan" && link.detail.mode !== detail.mode) {
+    bad(`its mode is ${link.detail.mode}, the attachment's is ${detail.mode}: a parent has one`, making);
   }
   const taken = link.kind === "macvtap" ? describeTapUsers(name) : undefined;
   if (taken !== undefined) {

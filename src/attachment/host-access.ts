@@ -9,7 +9,7 @@ import { type Route, SCOPE_LINK } from "../kernel/routes.ts";
 import { readSysctl } from "../kernel/sysctls.ts";
 import type { Step, TableRuleStep } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
-import { type AccessLink, ownAccessLink, usersAccessLink } from "./access-link.ts";
+import { type AccessLink, findOwnAccessLink, usersAccessLink } from "./access-link.ts";
 import type { NetworkConfig } from "./config.ts";
 
 /** An address of the host, and the link it is on. */
@@ -82,7 +82,7 @@ export function gatherHost(
   requireTalking(detail);
   const addresses = hostAddresses(nl, options.addresses);
   const access =
-    options.link === "auto" ? ownAccessLink(nl, detail, parent) : usersAccessLink(nl, options.link, detail, parent);
+    options.link === "auto" ? findOwnAccessLink(nl, detail, parent) : usersAccessLink(nl, options.link, detail, parent);
   const four = addresses.filter((a) => ipFamily(a.ip) === 4);
   // IPv4 works all the same
   return {

@@ -12,10 +12,23 @@ export type Judge = (error: SysError) => Failure | undefined;
 /** Which attachment the host's route to an address belongs to, in words; undefined for none. */
 export type OwnerOf = (ip: string) => string | undefined;
 
+/** The attachments whose links are on one of the host's links, in words: those that their records name. */
+export type AttachmentsOn = (parent: string) => readonly string[];
+
 interface Queued {
   readonly step: number;
   readonly request: Request;
   readonly judge: Judge;
+}
+
+/** What a pipeline may be told beside where it acts. */
+export interface PipelineOptions {
+  /** Tells whose a route of Berth's is that stands in the way on the host; one that is nobody's any more is replaced. */
+  readonly ownerOf?: OwnerOf;
+  /** Tells who else is on a parent that refuses a link. */
+  readonly attachmentsOn?: AttachmentsOn;
+  /** Links that need not be looked up; those that were are added. */
+  readonly links?: KnownLinks;
 }
 
 /** Errors of receiving an answer, not of carrying out the request. */
@@ -48,6 +61,8 @@ export class Pipeline {
   readonly places: Places;
   /** Whose a route of Berth's on the host is, in words; undefined where no attachment claims it any more. */
   readonly ownerOf: OwnerOf;
+  /** Which attachments are on a link of the host: who else may be in the way of a new one. */
+  readonly attachmentsOn: AttachmentsOn;
   readonly #queues: Record<Where, Queued[]> = { host: [], container: [] };
   readonly #links: KnownLinks;
   readonly #reached = new Set<number>();
@@ -56,10 +71,11 @@ export class Pipeline {
   readonly remarks: string[] = [];
   #step = 0;
 
-  constructor(places: Places, ownerOf: OwnerOf = () => undefined, links: KnownLinks = new KnownLinks()) {
+  constructor(places: Places, { ownerOf, attachmentsOn, links }: PipelineOptions = {}) {
     this.places = places;
-    this.ownerOf = ownerOf;
-    this.#links = links;
+    this.ownerOf = ownerOf ?? ((): undefined => undefined);
+    this.attachmentsOn = attachmentsOn ?? ((): readonly string[] => []);
+    this.#links = links ?? new KnownLinks();
   }
 
   /** What follows is the work of the step with this number. */

@@ -5,22 +5,23 @@ import { accessLink } from "./access-link.ts";
 import { addressPairs } from "./address-pairs.ts";
 import { address } from "./address.ts";
 import { announce } from "./announce.ts";
+import { down } from "./down.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
-import type { KnownLinks } from "./known-links.ts";
 import { link } from "./link.ts";
 import { neighbour } from "./neighbour.ts";
-import { type OwnerOf, Pipeline } from "./pipeline.ts";
+import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import type { Places } from "./places.ts";
 import { probe } from "./probe.ts";
 import { reach } from "./reach.ts";
 import { route } from "./route.ts";
 import { rule } from "./rule.ts";
 import { settle } from "./settle.ts";
-import { shellFor } from "./shell.ts";
+import { inside, shellFor } from "./shell.ts";
 import type { Step } from "./step.ts";
 import type { Occasion, StepType } from "./step-type.ts";
 import { sysctl } from "./sysctl.ts";
 import { tableRule } from "./table-rule.ts";
+import { tap } from "./tap.ts";
 import { up } from "./up.ts";
 
 /** An attachment's ordered list of small changes. */
@@ -32,6 +33,8 @@ const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>
   sysctl,
   address,
   up,
+  down,
+  tap,
   settle,
   probe,
   announce,
@@ -49,13 +52,9 @@ function typeOf<S extends Step>(step: S): StepType<S> {
 }
 
 /** What a plan needs beside its namespaces. */
-export interface PlanOptions {
-  /** Tells whose a route of Berth's is that stands in the way on the host; one that is nobody's any more is replaced. */
-  readonly ownerOf?: OwnerOf;
+export interface PlanOptions extends PipelineOptions {
   /** Taken while the host's part is changed; absent: no lock. */
   readonly lockHost?: LockHost;
-  /** Links that need not be looked up; those that were are added. */
-  readonly links?: KnownLinks;
 }
 
 // Only what acts in the cloud is waited for: between two steps on the host, whose lock is held, no other attachment of this
@@ -67,7 +66,7 @@ export interface PlanOptions {
  * @returns what the caller ought to know though it succeeded, a sentence each
  */
 export async function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<readonly string[]> {
-  const pipeline = new Pipeline(places, options.ownerOf, options.links);
+  const pipeline = new Pipeline(places, options);
   try {
     using section = new HostSection(options.lockHost);
     for (const [i, step] of plan.entries()) {
@@ -112,7 +111,7 @@ export async function rollBack(
  * @returns what did not hold, a sentence each
  */
 export async function mendPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<string[]> {
-  const pipeline = new Pipeline(places, options.ownerOf);
+  const pipeline = new Pipeline(places, options);
   using section = new HostSection(options.lockHost);
   const found: string[] = [];
   for (const [i, step] of plan.entries()) {
@@ -183,6 +182,11 @@ export async function verifyPlan(plan: Plan, places: Places): Promise<string[]> 
 export function explainPlan(plan: Plan, netns: string): string[] {
   const shell = shellFor(netns);
   return plan.flatMap((step) => typeOf(step).explain(step, shell));
+}
+
+/** The commands for somebody who is in the namespace where a plan is to be applied by hand. */
+export function explainInside(plan: Plan): string[] {
+  return plan.flatMap((step) => typeOf(step).explain(step, inside));
 }
 
 /** The commands that would undo it; what goes with a link that is deleted is left out. */
