@@ -165,11 +165,14 @@ export class Reservations {
     return boots.map((entry) => `${side}/${entry.name}`);
   }
 
-  /** Addresses that Berth reserved before the last boot: the containers that held them are gone. */
-  #staleIn(former: string): string[] {
-    const names = listDirectory(former, "refuse").map((entry) => entry.name);
+  /**
+   * Addresses that Berth reserved during the boot that a side directory is of: both names are one file. Of a former boot's
+   * the containers are gone.
+   */
+  #reservedIn(directory: string): string[] {
+    const names = listDirectory(directory, "refuse").map((entry) => entry.name);
     return names.filter((ip) => {
-      const made = statusOf(`${former}/${ip}`, "see");
+      const made = statusOf(`${directory}/${ip}`, "see");
       const now = statusOf(this.#path(ip), "see");
       return made !== undefined && now?.inode === made.inode && now.device === made.device;
     });
@@ -177,7 +180,7 @@ export class Reservations {
 
   #releaseFormerBoots(): void {
     for (const former of this.#formerBoots()) {
-      for (const ip of this.#staleIn(former)) removeFile(this.#path(ip));
+      for (const ip of this.#reservedIn(former)) removeFile(this.#path(ip));
       removeDirectory(former);
     }
   }
@@ -249,7 +252,7 @@ export class Reservations {
   isFree(ip: string): boolean {
     const holder = this.holderOf(ip);
     if (holder === undefined || (isQuarantine(holder) && this.#ended().includes(ip))) return true;
-    return this.#formerBoots().some((former) => this.#staleIn(former).includes(ip));
+    return this.#formerBoots().some((former) => this.#reservedIn(former).includes(ip));
   }
 
   /** The content of an address's reservation; undefined where nobody has it. */
@@ -261,7 +264,7 @@ export class Reservations {
   /** The names of all files but those that {@link lock} would release, reservations among them: no file is read. */
   names(): Set<string> {
     const names = new Set(listDirectory(this.directory).map((entry) => entry.name));
-    for (const former of this.#formerBoots()) for (const ip of this.#staleIn(former)) names.delete(ip);
+    for (const former of this.#formerBoots()) for (const ip of this.#reservedIn(former)) names.delete(ip);
     for (const ip of this.#ended()) if (isQuarantine(this.holderOf(ip) ?? "")) names.delete(ip);
     return names;
   }
@@ -277,6 +280,16 @@ export class Reservations {
     return [...this.names()].flatMap((ip) =>
       parseIp(ip) === ip ? [{ ip, content: (read(this.#path(ip)) ?? "").trim() }] : [],
     );
+  }
+
+  /** What Berth reserved during this boot, and when, milliseconds since the epoch: what other programs reserved is not told. */
+  made(): (Reservation & { readonly modified: number })[] {
+    const side = this.#side();
+    return this.#reservedIn(side).flatMap((ip) => {
+      const modified = statusOf(`${side}/${ip}`)?.modified;
+      const content = this.holderOf(ip);
+      return modified === undefined || content === undefined ? [] : [{ ip, content, modified }];
+    });
   }
 
   /** Releases an address, whoever has it. */

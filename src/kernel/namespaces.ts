@@ -1,6 +1,6 @@
 import { Failure } from "../report/failure.ts";
 import { Errno, errnoText, SysError } from "./errno.ts";
-import { makeDirectory, readFile, removeFile, statusOf, writeFile } from "./files.ts";
+import { listDirectory, makeDirectory, readFile, removeFile, statusOf, writeFile } from "./files.ts";
 import { CLONE_NEWNET, close, mount, MS_BIND, open, setns, unmount, unshare } from "./libc.ts";
 import { Netlink } from "./netlink.ts";
 
@@ -153,6 +153,40 @@ export function deleteNamedNamespace(name: string): void {
     if (!(e instanceof SysError) || (e.errno !== Errno.ENOENT && e.errno !== Errno.EINVAL)) throw e;
   }
   removeFile(path);
+}
+
+/** Where programs keep namespaces by name: `ip netns`, CNI runtimes, Docker. */
+const NAMED_BY_OTHERS = [NAMED, "/run/docker/netns"];
+
+/** A network namespace that can be reached. */
+export interface SeenNamespace {
+  readonly path: string;
+  readonly inode: number;
+  /** Numbers of the processes whose first thread is in it. */
+  readonly processes: readonly number[];
+}
+
+/** The network namespaces that are named or have a process, but for this thread's own. What ends meanwhile is left out. */
+export function listNamespaces(): SeenNamespace[] {
+  const own = statusOf(OWN)?.inode;
+  const found = new Map<number, { path: string; inode: number; processes: number[] }>();
+  const see = (path: string, pid?: number): void => {
+    let inode;
+    try {
+      inode = statusOf(path)?.inode;
+    } catch {
+      return; // another user's, or ended
+    }
+    if (inode === undefined || inode === own) return;
+    const known = found.get(inode) ?? { path, inode, processes: [] };
+    found.set(inode, known);
+    if (pid !== undefined) known.processes.push(pid);
+  };
+  for (const directory of NAMED_BY_OTHERS) for (const { name } of listDirectory(directory)) see(`${directory}/${name}`);
+  for (const { name } of listDirectory("/proc")) {
+    if (/^\d+$/u.test(name)) see(processNamespacePath(Number(name)), Number(name));
+  }
+  return [...found.values()];
 }
 
 /** The kernel's identity of this boot (a UUID); state that belongs to the kernel dies with it. */
