@@ -140,8 +140,8 @@ function guestPart(plan: Plan): Plan {
 }
 
 /** The commands that give a guest its part. */
-export function guestCommands({ mtu, steps }: GuestRecord): string[] {
-  return [`ip link set dev ${GUEST_LINK} mtu ${mtu} up`, ...explainInside(steps)];
+export async function guestCommands({ mtu, steps }: GuestRecord): Promise<string[]> {
+  return [`ip link set dev ${GUEST_LINK} mtu ${mtu} up`, ...(await explainInside(steps))];
 }
 
 /** Where the node of a virtual machine's device is: for the container where it is in one, else for the host. */

@@ -67,7 +67,7 @@ async function dryRun(request: AttachRequest, json: boolean): Promise<void> {
   const { plan, allocation, guest } = await previewAttach(request);
   const commands = [...(allocation.port?.commands ?? []), ...(await explainPlan(plan, request.netns))];
   if (json) printJson({ key: request.key, allocation, plan, commands, ...(guest === undefined ? {} : { guest }) });
-  else for (const line of [...commands, ...inGuest(guest)]) console.log(line);
+  else for (const line of [...commands, ...(await inGuest(guest))]) console.log(line);
 }
 
 /** `berth attach`. */
@@ -120,7 +120,7 @@ export const attachCommand = buildCommand({
       );
       const tap = tapPathOf(record);
       if (tap !== undefined) console.log(`its device is ${tap}`);
-      for (const line of inGuest(record.guest)) console.log(line);
+      for (const line of await inGuest(record.guest)) console.log(line);
     });
   },
 });

@@ -18,7 +18,7 @@ export const lsCommand = buildCommand({
   parameters: { flags: { json: flag.json } },
   async func(flags: { readonly json: boolean }) {
     await reporting(flags.json, async () => {
-      const rows = allRecords().map((r) => ({
+      const rowOf = async (r: AttachmentRecord) => ({
         ...r.key,
         kind: r.kind,
         parent: r.parent,
@@ -26,10 +26,11 @@ export const lsCommand = buildCommand({
         netns: r.netns,
         ...(r.guest === undefined
           ? {}
-          : { guest: { ...r.guest, commands: guestCommands(r.guest) }, tap: tapPathOf(r) }),
+          : { guest: { ...r.guest, commands: await guestCommands(r.guest) }, tap: tapPathOf(r) }),
         state: stateOf(r),
         created: r.created,
-      }));
+      });
+      const rows = await Promise.all(allRecords().map(rowOf));
       if (flags.json) return printJson(rows);
       if (rows.length === 0) return console.log("no attachments");
       printTable(
