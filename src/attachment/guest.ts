@@ -129,7 +129,7 @@ export function besideGuest(plan: Plan, key: Key, guest: GuestInput, alias: stri
   return [...cloud, ...own, ...onHost];
 }
 
-const guestTypes: ReadonlySet<Step["type"]> = new Set(["address", "route", "rule", "neighbour"]);
+const guestTypes: ReadonlySet<Step["type"]> = new Set(["address", "settle", "route", "rule", "neighbour"]);
 
 /** What of a container's plan is the guest's own to do. */
 function guestPart(plan: Plan): Plan {
