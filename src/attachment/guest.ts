@@ -139,7 +139,12 @@ function guestPart(plan: Plan): Plan {
   });
 }
 
-/** The commands that give a guest its part. */
+/** A guest as it is told to machines: with the commands that give it its part. */
+export function guestJson(guest: GuestRecord): GuestRecord & { readonly commands: readonly string[] } {
+  return { ...guest, commands: guestCommands(guest) };
+}
+
+/** The commands that give a guest its part; they may be given again, and those of several hosts, so that it can move. */
 export function guestCommands({ mtu, steps }: GuestRecord): string[] {
   return [`ip link set dev ${GUEST_LINK} mtu ${mtu} up`, ...explainInside(steps)];
 }

@@ -1,5 +1,5 @@
 import { buildCommand } from "@stricli/core";
-import { guestCommands, tapPathOf } from "../attachment/guest.ts";
+import { guestJson, tapPathOf } from "../attachment/guest.ts";
 import { type AttachmentRecord, isOrphan } from "../attachment/record.ts";
 import { OWN_NAMESPACE } from "../kernel/namespaces.ts";
 import * as flag from "./flags.ts";
@@ -24,9 +24,7 @@ export const lsCommand = buildCommand({
         parent: r.parent,
         addresses: r.allocation?.ips.map((lease) => lease.address) ?? [],
         netns: r.netns,
-        ...(r.guest === undefined
-          ? {}
-          : { guest: { ...r.guest, commands: guestCommands(r.guest) }, tap: tapPathOf(r) }),
+        ...(r.guest === undefined ? {} : { guest: guestJson(r.guest), tap: tapPathOf(r) }),
         state: stateOf(r),
         created: r.created,
       }));

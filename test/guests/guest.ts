@@ -17,7 +17,7 @@ export class Guest implements AsyncDisposable {
   /** QEMU's monitor for Berth, and the one for the test. */
   readonly qmp = `${this.directory}/qmp`;
   readonly control = `${this.directory}/control`;
-  readonly #serial = `${this.directory}/serial`;
+  readonly #agent = `${this.directory}/agent`;
   #socket: Socket | undefined;
   #received = "";
   #commands = 0;
@@ -26,14 +26,17 @@ export class Guest implements AsyncDisposable {
   command(...more: string[]): string[] {
     const image = process.env["GUEST_IMAGE"];
     if (image === undefined) throw new Error("GUEST_IMAGE is not set: run it by npm run test:guests");
-    const socket = (path: string, wait: "on" | "off"): string => `unix:${path},server=on,wait=${wait}`;
+    const socket = (path: string): string => `unix:${path},server=on,wait=off`;
     return [
       "qemu-system-x86_64",
       ...["-accel", "tcg", "-cpu", "max", "-M", "q35", "-m", "128", "-smp", "1"],
       ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
       ...["-kernel", `${image}/kernel`, "-initrd", `${image}/initramfs`, "-append", APPEND],
-      ...["-serial", `file:${this.directory}/console`, "-serial", socket(this.#serial, "on")], // what nobody hears is lost
-      ...["-qmp", socket(this.qmp, "off"), "-qmp", socket(this.control, "off")],
+      ...["-serial", `file:${this.directory}/console`, "-device", "virtio-serial-pci"],
+      // what nobody hears is lost
+      ...["-chardev", `socket,id=agent,path=${this.#agent},server=on,wait=on`],
+      ...["-device", "virtserialport,chardev=agent,name=agent"],
+      ...["-qmp", socket(this.qmp), "-qmp", socket(this.control)],
       ...["-netdev", "tap,id=n0,fd={fd}", "-device", "virtio-net-pci,netdev=n0,mac={mac},host_mtu={mtu},romfile="],
       ...more,
     ];
@@ -57,12 +60,12 @@ export class Guest implements AsyncDisposable {
     }
   }
 
-  /** Opens the guest's serial line, for which QEMU waits. */
+  /** Opens the line to the guest's agent, for which QEMU waits. */
   async connect(): Promise<void> {
     for (const end = performance.now() + PATIENCE_MS; ; await Bun.sleep(20)) {
       try {
         this.#socket = await Bun.connect({
-          unix: this.#serial,
+          unix: this.#agent,
           socket: {
             data: (_, bytes) => {
               this.#received += Buffer.from(bytes).toString("latin1");
@@ -76,9 +79,9 @@ export class Guest implements AsyncDisposable {
     }
   }
 
-  /** Connects, and waits until the guest takes commands. */
+  /** Waits until the guest takes commands. */
   async ready(): Promise<void> {
-    await this.connect();
+    if (this.#socket === undefined) await this.connect();
     await this.#until("ready", (text) => (text.includes("ready\n") ? true : undefined));
   }
 

@@ -7,7 +7,7 @@ import { download, output, resolve } from "../vm/packages.ts";
 import { hash, kept, stateDirectory } from "../vm/state.ts";
 
 const KERNEL = "linux-image-cloud-amd64";
-const MODULES = ["virtio_pci", "virtio_net"];
+const MODULES = ["virtio_pci", "virtio_net", "virtio_console"];
 
 /** A program of this machine, with the libraries that it loads. */
 function withLibraries(program: string): string[] {
