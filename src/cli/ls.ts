@@ -1,5 +1,5 @@
 import { buildCommand } from "@stricli/core";
-import { guestCommands, tapPathOf } from "../attachment/guest.ts";
+import { guestJson, tapPathOf } from "../attachment/guest.ts";
 import type { Key } from "../attachment/key.ts";
 import { type AttachmentRecord, type GuestRecord, isOrphan } from "../attachment/record.ts";
 import { OWN_NAMESPACE } from "../kernel/namespaces.ts";
@@ -32,7 +32,7 @@ async function rowOf(r: AttachmentRecord): Promise<Row> {
     parent: r.parent,
     addresses: r.allocation?.ips.map((lease) => lease.address) ?? [],
     netns: r.netns,
-    ...(r.guest === undefined ? {} : { guest: { ...r.guest, commands: await guestCommands(r.guest) } }),
+    ...(r.guest === undefined ? {} : { guest: await guestJson(r.guest) }),
     ...(tap === undefined ? {} : { tap }),
     state: stateOf(r),
     created: r.created,

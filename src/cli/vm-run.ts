@@ -2,7 +2,7 @@
 import { buildCommand } from "@stricli/core";
 import { attach, previewAttach } from "../attachment/attach.ts";
 import { detachRecorded } from "../attachment/collect.ts";
-import { tapPathOf } from "../attachment/guest.ts";
+import { guestJson, tapPathOf } from "../attachment/guest.ts";
 import { describeKey } from "../attachment/key.ts";
 import { assign } from "../attachment/presence.ts";
 import type { AttachmentRecord } from "../attachment/record.ts";
@@ -82,7 +82,9 @@ async function tell(legs: readonly Leg[], json: boolean): Promise<void> {
   for (const { record, tap } of legs) {
     const { key, guest, allocation } = record;
     if (json) {
-      console.error(JSON.stringify({ key, tap, allocation, guest }));
+      console.error(
+        JSON.stringify({ key, tap, allocation, ...(guest === undefined ? {} : { guest: await guestJson(guest) }) }),
+      );
       continue;
     }
     const addresses = allocation?.ips.map((lease) => lease.address).join(", ") ?? "";
