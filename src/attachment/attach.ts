@@ -7,7 +7,7 @@ import { findLink, type Link } from "../kernel/links.ts";
 import { AddressConflict } from "../plan/conflict.ts";
 import { isRunning } from "../kernel/processes.ts";
 import { KnownLinks } from "../plan/known-links.ts";
-import { applyPlan, type Plan, undoPlan } from "../plan/plan.ts";
+import { applyPlan, type Plan, rollBack, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
@@ -78,24 +78,27 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         mark("record");
         const links = new KnownLinks();
         links.add(prepared.parentWhere, facts.parent.name, facts.parent);
+        const lockHost = (): Disposable => lockShared(facts.parent.name, plan);
         const said = await applyPlan(plan, places, {
           links,
           ownerOf: (ip) => ownerOf(ip, request.key),
           attachmentsOn: (parent) => attachmentsOn(parent, request.key),
-          lockHost: () => lockShared(facts.parent.name, plan),
+          lockHost,
         });
         mark("applied");
-        remarks.push(...said, ...obstaclesOf(request, places, facts.parent, record));
-        const link =
-          links.get("container", request.key.ifName) ??
-          (places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName));
-        return {
-          record,
-          allocation,
-          detail: subInterfaceOf(request.config, request.kind, allocation.port),
-          link,
-          remarks,
-        };
+        try {
+          const obstacles = obstaclesOf(request, places, facts.parent, record);
+          const link =
+            links.get("container", request.key.ifName) ??
+            (places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName));
+          remarks.push(...said, ...obstacles);
+          const detail = subInterfaceOf(request.config, request.kind, allocation.port);
+          return { record, allocation, detail, link, remarks };
+        } catch (thrown) {
+          // the caller is not going to know of it
+          const failure = asFailure(thrown, `describe ${describeKey(request.key)}`);
+          throw await rollBack(failure, plan, places, lockHost);
+        }
       } catch (thrown) {
         const another = await setAside(thrown, request, ipam, remarks.length);
         const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);

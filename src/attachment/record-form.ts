@@ -152,6 +152,7 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
       mtu: maybe(isNumber),
       mac: maybe(isMac),
       alias: maybe(isText),
+      owner: maybe(isText),
     },
     "access-link": {
       where: oneOf("host"),

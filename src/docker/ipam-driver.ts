@@ -96,7 +96,10 @@ export class IpamDriver {
   #giveBack(pool: Pool, ip: string): void {
     const reservations = this.#reservations(pool);
     using lock = reservations.lockIfPresent();
-    if (lock !== undefined && reservations.holderOf(ip)?.startsWith(HOLDER) === true) reservations.release(ip);
+    if (lock === undefined) return;
+    const holder = reservations.holderOf(ip);
+    if (holder?.startsWith(HOLDER) === true) reservations.release(ip);
+    else if (holder === undefined) reservations.tidy(); // it may have been released by half
   }
 
   /** IpamDriver.GetCapabilities (docker/libnetwork docs/ipam.md). */
@@ -171,6 +174,7 @@ export class IpamDriver {
       this.#state.grants.set({ ...grant, ip });
       return { Address: `${ip}/${prefix}`, Data: {} };
     } catch (e) {
+      await this.#provider(pool, undefined).release(holder); // where this fails the grant stays, for the next process
       this.#state.grants.delete(grant.id);
       throw e;
     }

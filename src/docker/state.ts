@@ -19,6 +19,8 @@ import type { DockerNetwork } from "./options.ts";
 const DIRECTORY = "/var/lib/berth/docker";
 /** Of the files' form that this Berth writes and reads. */
 export const VERSION = 1;
+/** The ending of a file while it is written. */
+const UNFINISHED = ".new";
 
 /** A container's place on a network. */
 export interface DockerEndpoint {
@@ -117,6 +119,7 @@ class Store<T extends Kept> {
     this.#directory = `${DIRECTORY}/${sort}`;
     this.#form = form;
     for (const { name } of listDirectory(this.#directory)) {
+      if (name.endsWith(UNFINISHED)) removeFile(`${this.#directory}/${name}`); // of a process that was killed
       if (!name.endsWith(".json")) continue;
       try {
         const item = this.#read(name);
@@ -160,7 +163,8 @@ class Store<T extends Kept> {
   /** Throws `Failure` (`io`). */
   set(item: T): void {
     const path = `${this.#directory}/${item.id}.json`;
-    const write = (): void => writeFile(`${path}.new`, JSON.stringify(item), { mode: 0o600 });
+    const unfinished = `${path}${UNFINISHED}`;
+    const write = (): void => writeFile(unfinished, JSON.stringify(item), { mode: 0o600 });
     try {
       try {
         write();
@@ -169,8 +173,13 @@ class Store<T extends Kept> {
         makeDirectory(this.#directory, 0o700);
         write();
       }
-      renameFile(`${path}.new`, path);
+      renameFile(unfinished, path);
     } catch (e) {
+      try {
+        removeFile(unfinished);
+      } catch {
+        // what keeps it from being removed is what kept it from being written
+      }
       throw new Failure("io", `write ${path}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
     }
     this.#items.set(item.id, item);

@@ -171,6 +171,7 @@ export class HostLocal implements IpamProvider {
     return this.#with(network, "release addresses in", (state) => {
       using lock = state.lockIfPresent();
       if (lock === undefined) return [];
+      state.tidy();
       const stale = state
         .list()
         .filter((r) => !kept.has(r.content) && !isQuarantine(r.content) && !isCallers(r.content));

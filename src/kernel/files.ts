@@ -182,15 +182,21 @@ export function writeFile(path: string, content: string, { mode = 0o644, only }:
   const how = only === "new" ? O_CREAT | O_EXCL : only === "present" ? 0 : O_CREAT | O_TRUNC;
   const fd = open(path, O_WRONLY | O_NOFOLLOW | how, mode);
   try {
-    let rest = encoder.encode(content);
-    while (rest.length > 0) {
-      const n = Number(c.write(fd, ptr(rest), rest.length));
-      const errno = n < 0 ? lastErrno() : 0;
-      if (n < 0 && errno !== Errno.EINTR) throw new SysError(`write ${path}`, errno);
-      if (n > 0) rest = rest.subarray(n);
-    }
+    writeDescriptor(fd, content, path);
   } finally {
     close(fd);
+  }
+}
+
+/** Writes all of a text to an open file; `path` is for the error only. Throws `SysError`; what was written by then stays. */
+export function writeDescriptor(fd: number, content: string, path: string): void {
+  let rest = encoder.encode(content);
+  while (rest.length > 0) {
+    const n = Number(c.write(fd, ptr(rest), rest.length));
+    const errno = n < 0 ? lastErrno() : 0;
+    if (n > 0) rest = rest.subarray(n);
+    else if (errno === Errno.EAGAIN) Bun.sleepSync(1); // a pipe that somebody made non-blocking, and nobody reads just now
+    else if (errno !== Errno.EINTR) throw new SysError(`write ${path}`, errno);
   }
 }
 
@@ -199,7 +205,7 @@ export function appendFile(path: string, text: string, mode: number): void {
   const fd = open(path, O_WRONLY | O_NOFOLLOW | O_CREAT | O_APPEND, mode);
   try {
     const bytes = encoder.encode(text);
-    check("write", path, c.write(fd, ptr(bytes), BigInt(bytes.length)));
+    check("write", path, c.write(fd, ptr(bytes), bytes.length));
   } finally {
     close(fd);
   }

@@ -81,21 +81,29 @@ export async function applyPlan(plan: Plan, places: Places, options: PlanOptions
     mark("flushed");
     return pipeline.remarks;
   } catch (thrown) {
-    const first = asFailure(thrown, "apply the plan");
-    const undone = await undoSteps(
-      plan.filter((_, i) => pipeline.applied(i)),
-      places,
-      "rollback",
-      options.lockHost,
-    );
-    if (undone.length === 0) throw first;
-    const rest = undone.map((f) => f.message).join("; ");
-    throw new Failure(first.reason, `${first.message}. Undoing what was done failed too: ${rest}`, {
-      cause: first,
-      incomplete: true,
-      ...(first.advice === undefined ? {} : { advice: first.advice }),
-    });
+    const done = plan.filter((_, i) => pipeline.applied(i));
+    throw await rollBack(asFailure(thrown, "apply the plan"), done, places, options.lockHost);
   }
+}
+
+/**
+ * Undoes steps that were applied a moment ago because something failed after them.
+ * @returns the failure to report: it says so where something could not be undone
+ */
+export async function rollBack(
+  first: Failure,
+  done: Plan,
+  places: Places,
+  lockHost: LockHost | undefined,
+): Promise<Failure> {
+  const undone = await undoSteps(done, places, "rollback", lockHost);
+  if (undone.length === 0) return first;
+  const rest = undone.map((f) => f.message).join("; ");
+  return new Failure(first.reason, `${first.message}. Undoing what was done failed too: ${rest}`, {
+    cause: first,
+    incomplete: true,
+    ...(first.advice === undefined ? {} : { advice: first.advice }),
+  });
 }
 
 /**
@@ -186,7 +194,8 @@ export async function explainPlan(plan: Plan, netns: string): Promise<string[]> 
 }
 
 /** The commands for somebody who is in the namespace where a plan is to be applied by hand. */
-export function explainInside(plan: Plan): string[] {
+export async function explainInside(plan: Plan): Promise<string[]> {
+  await load(plan);
   return plan.flatMap((step) => typeOf(step).explain(step, inside));
 }
 
