@@ -21,14 +21,15 @@ export interface Snapshot {
   readonly neighbours: Json[];
 }
 
-/** Prints every sysctl that governs addresses, ARP, neighbour discovery and forwarding; one of them cannot be read at all. */
-const SETTINGS = [
-  "grep",
-  "-r",
-  "--exclude=stable_secret",
-  ".",
-  ...["ipv4/conf", "ipv6/conf", "ipv4/ip_forward"].map((name) => `/proc/sys/net/${name}`),
-];
+/** A shell's script that prints a namespace's state: eight answers of `ip` as JSON, a line each, and then every sysctl that governs addresses, ARP, neighbour discovery and forwarding. */
+const STATE = `
+  printf '%s\\n' 'link show' 'address show' | ip -j -d -batch -
+  for family in -4 -6; do
+    printf '%s\\n' 'route show table all' 'rule show' 'neighbour show nud permanent' | ip $family -j -d -batch -
+  done
+  cd /proc/sys/net
+  grep -r --exclude=stable_secret . ipv4/conf ipv6/conf ipv4/ip_forward # the one that is left out cannot be read at all
+`;
 
 /** What the kernel changes by itself, or numbers differently for the same thing made twice. */
 const volatile =
@@ -43,7 +44,7 @@ function normalise(value: Json): Json {
   return Object.fromEntries(kept.toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, normalise(v)]));
 }
 
-function sorted(list: Json[]): Json[] {
+function sorted(list: Json[] = []): Json[] {
   return list
     .map((v) => normalise(v))
     .map((v) => [JSON.stringify(v), v] as const)
@@ -57,10 +58,10 @@ function environment(env: Record<string, string>): Record<string, string> {
   return all;
 }
 
-/** Waits, at most 10 s, until something holds; it is asked every 20 ms. Throws where it does not come to hold. */
-export async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const end = performance.now() + 10_000; !holds();) {
-    if (performance.now() > end) throw new Error(`waited 10 s in vain: ${what}`);
+/** Waits until something holds; it is asked every 20 ms. Throws where it does not come to hold in time. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 10_000): Promise<void> {
+  for (const end = performance.now() + limitMs; !(await holds());) {
+    if (performance.now() > end) throw new Error(`waited ${limitMs / 1000} s in vain: ${what}`);
     await Bun.sleep(20);
   }
 }
@@ -119,17 +120,21 @@ export class TestWorld extends World {
     }
   }
 
+  // by one process, as a machine that is emulated takes long to start one
   #read(namespace: string): Snapshot {
-    const list = (args: string): Json[] => sorted(this.ipJson(namespace, args));
+    const lines = this.run(namespace, ["sh", "-e", "-c", STATE]).trim().split("\n");
+    const [links, addresses, routes4, rules4, neighbours4, routes6, rules6, neighbours6] = lines
+      .slice(0, 8)
+      .map((line) => (JSON.parse(line) as Json[]).filter((o) => Object.keys(o ?? {}).length > 0));
     return {
-      links: list("link show"),
-      addresses: list("address show"),
-      routes4: list("-4 route show table all"),
-      routes6: list("-6 route show table all"),
-      rules4: list("-4 rule show"),
-      rules6: list("-6 rule show"),
-      sysctls: this.run(namespace, SETTINGS).trim().split("\n").toSorted(),
-      neighbours: [...list("-4 neighbour show nud permanent"), ...list("-6 neighbour show nud permanent")],
+      links: sorted(links),
+      addresses: sorted(addresses),
+      routes4: sorted(routes4),
+      routes6: sorted(routes6),
+      rules4: sorted(rules4),
+      rules6: sorted(rules6),
+      sysctls: lines.slice(8).toSorted(),
+      neighbours: [...sorted(neighbours4), ...sorted(neighbours6)],
     };
   }
 }

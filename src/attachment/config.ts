@@ -8,7 +8,7 @@ const described = (text: string): v.DescriptionAction<string, string> => v.descr
 
 const linkName = v.pipe(
   v.string(),
-  v.regex(/^(?!\.{1,2}$)[^\s/:]{1,15}$/u, "an interface name: 1 to 15 characters, no space, slash or colon"),
+  v.regex(/^(?!\.{1,2}$)[^\s/:\p{Cc}]{1,15}$/u, "an interface name: 1 to 15 characters, no space, slash or colon"),
 );
 const ip = v.pipe(v.string(), v.check(isIp, "an IP address"));
 const cidr = v.pipe(v.string(), v.check(isCidr, "an address, a slash, a prefix length"));
@@ -287,9 +287,9 @@ export const networkKeys = {
   ),
   sourceRouting: v.exactOptional(
     v.pipe(
-      v.boolean(),
+      v.union([v.boolean(), v.literal("only")]),
       v.description(
-        "a routing table of its own, so that replies leave by the interface that the request came in by; absent: where host access or defaultRoute is asked for",
+        "a routing table of its own, so that replies leave by the interface that the request came in by; only: and no route in the main table, for a caller that keeps that one itself; absent: where host access or defaultRoute is asked for",
       ),
     ),
   ),

@@ -4,7 +4,7 @@ import { readLink } from "../kernel/files.ts";
 import type { ProcessIdentity } from "../kernel/processes.ts";
 import { explainInside, type Plan } from "../plan/plan.ts";
 import type { Step, TapStep } from "../plan/step.ts";
-import { TAPS } from "../plan/tap.ts";
+import { TAPS } from "../plan/taps-directory.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { Key } from "./key.ts";
 import type { Link } from "../kernel/links.ts";
@@ -140,13 +140,13 @@ function guestPart(plan: Plan): Plan {
 }
 
 /** A guest as it is told to machines: with the commands that give it its part. */
-export function guestJson(guest: GuestRecord): GuestRecord & { readonly commands: readonly string[] } {
-  return { ...guest, commands: guestCommands(guest) };
+export async function guestJson(guest: GuestRecord): Promise<GuestRecord & { readonly commands: readonly string[] }> {
+  return { ...guest, commands: await guestCommands(guest) };
 }
 
 /** The commands that give a guest its part; they may be given again, and those of several hosts, so that it can move. */
-export function guestCommands({ mtu, steps }: GuestRecord): string[] {
-  return [`ip link set dev ${GUEST_LINK} mtu ${mtu} up`, ...explainInside(steps)];
+export async function guestCommands({ mtu, steps }: GuestRecord): Promise<string[]> {
+  return [`ip link set dev ${GUEST_LINK} mtu ${mtu} up`, ...(await explainInside(steps))];
 }
 
 /** Where the node of a virtual machine's device is: for the container where it is in one, else for the host. */

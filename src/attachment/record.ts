@@ -1,6 +1,6 @@
 // The records of attachments: what was planned, written before the first step is applied. They live in /run/berth, so
 // that they go with the kernel's state.
-import type { Allocation } from "../ipam/provider.ts";
+import { isObject, parseJson } from "../ipam/json.ts";
 import {
   isMissing,
   listDirectory,
@@ -10,63 +10,24 @@ import {
   renameFile,
   writeFile,
 } from "../kernel/files.ts";
-import { lockFile } from "../kernel/locks.ts";
-import { isRunning, type ProcessIdentity } from "../kernel/processes.ts";
+import { Errno, SysError } from "../kernel/errno.ts";
+import { lockFile, tryLockFile } from "../kernel/locks.ts";
+import { isRunning } from "../kernel/processes.ts";
 import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Failure } from "../report/failure.ts";
-import type { Kind } from "./kinds.ts";
-import { describeKey, type Key, keyFileName } from "./key.ts";
+import { describeKey, type Key, keyFileName, keyOfFileName } from "./key.ts";
+import { type AttachmentRecord, oddKey, VERSION } from "./record-form.ts";
 
 const DIRECTORY = "/run/berth";
 /** Where the records are; its modification time changes with every one that is written or removed. */
 export const ATTACHMENTS = `${DIRECTORY}/attachments`;
 const LOCKS = `${DIRECTORY}/locks`;
 const LOCK_FILES = 256;
-const VERSION = 1;
+/** The ending of a record's file while it is written. */
+const UNFINISHED = ".new";
 
-/** What is remembered of an attachment whose frames are a virtual machine's. */
-export interface GuestRecord {
-  readonly mac: string;
-  /** Bytes. */
-  readonly mtu: number;
-  /** The guest's own part of the plan: its addresses, routes and neighbours. */
-  readonly steps: Plan;
-  /** The guest is not here, or not yet. */
-  readonly held?: true;
-  /** The machine's manager makes the link, with this MAC. */
-  readonly foreignLink?: true;
-  /** The process that it is for: without it, it is nobody's. Absent: it stays until it is detached. */
-  readonly process?: ProcessIdentity;
-}
-
-/** What Berth remembers of an attachment. The kernel is the truth; this is the intention. */
-export interface AttachmentRecord {
-  /** Of this file's form. */
-  readonly version: typeof VERSION;
-  readonly key: Key;
-  readonly kind: Kind;
-  /** Path of the container's namespace at ADD. */
-  readonly netns: string;
-  /** Inode number of that namespace: its identity while it lives. */
-  readonly netnsInode: number;
-  readonly parent: string;
-  /** When it was attached, ISO 8601. */
-  readonly created: string;
-  /** The configuration as it was given, as JSON text: a release needs it. */
-  readonly config: string;
-  /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
-  readonly cniPath: string;
-  /** The site file that it is of, by its path; absent: of none. */
-  readonly site?: string;
-  /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
-  readonly inTransit?: true;
-  /** Absent: the link is a container's. */
-  readonly guest?: GuestRecord;
-  /** Absent while IPAM is being asked. */
-  readonly allocation?: Allocation;
-  readonly plan: Plan;
-}
+export type { AttachmentRecord, GuestRecord } from "./record-form.ts";
 
 function pathOf(key: Key): string {
   return `${ATTACHMENTS}/${keyFileName(key)}`;
@@ -91,8 +52,12 @@ function ioFailure(doing: string, e: unknown): Failure {
 
 /** Waits for the lock of an attachment; of several callers with the same key one goes at a time. Throws `Failure` (`io`). */
 export function lockAttachment(key: Key): Disposable {
+  return lockNamed(lockName(key));
+}
+
+function lockName(key: Key): string {
   const n = Bun.hash.xxHash32(keyFileName(key)) % LOCK_FILES;
-  return lockNamed(`attachment-${n.toString(16).padStart(2, "0")}`);
+  return `attachment-${n.toString(16).padStart(2, "0")}`;
 }
 
 /**
@@ -118,13 +83,34 @@ function lockNamed(name: string): Disposable {
 /** Writes a record whole or not at all. Throws `Failure` (`io`). */
 export function writeRecord(record: AttachmentRecord): void {
   const path = pathOf(record.key);
+  const unfinished = `${path}${UNFINISHED}`;
   try {
     withDirectory(ATTACHMENTS, () => {
-      writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
+      writeFile(unfinished, JSON.stringify(record), { mode: 0o600 });
     });
-    renameFile(`${path}.new`, path);
+    renameFile(unfinished, path);
   } catch (e) {
+    try {
+      removeFile(unfinished);
+    } catch {
+      // what keeps it from being removed is what kept it from being written
+    }
     throw ioFailure(`write the record ${path}`, e);
+  }
+}
+
+/**
+ * Removes what processes that were killed while they wrote a record left of it. One that is being written just now stays.
+ * Throws `Failure` (`io`), `SysError`.
+ * @param wanted says of which attachments
+ */
+export function removeUnfinished(wanted: (key: Key) => boolean): void {
+  for (const { name } of listDirectory(ATTACHMENTS)) {
+    if (!name.endsWith(`.json${UNFINISHED}`)) continue;
+    const key = keyOfFileName(name.slice(0, -UNFINISHED.length));
+    if (key === undefined || !wanted(key)) continue;
+    using lock = tryLockFile(`${LOCKS}/${lockName(key)}`);
+    if (lock !== undefined) removeFile(`${ATTACHMENTS}/${name}`);
   }
 }
 
@@ -136,27 +122,62 @@ export function readRecord(key: Key): AttachmentRecord | undefined {
 function read(path: string): AttachmentRecord | undefined {
   let text;
   try {
-    text = readFileIfThere(path);
+    text = readFileIfThere(path, "refuse");
   } catch (e) {
-    throw ioFailure(`read the record ${path}`, e);
+    throw isLink(e) ? damaged(path, "it is a symbolic link", e) : ioFailure(`read the record ${path}`, e);
   }
-  if (text === undefined) return undefined;
-  let record: AttachmentRecord;
+  return text === undefined ? undefined : parse(path, text);
+}
+
+function isLink(e: unknown): boolean {
+  return e instanceof SysError && e.errno === Errno.ELOOP;
+}
+
+/** Of a record that Berth did not write so. */
+class Damaged extends Failure {}
+
+function damaged(path: string, why: string, cause?: unknown): Damaged {
+  return new Damaged("decode", `read the record ${path}: ${why}`, {
+    advice:
+      "Detach the attachment (CNI DEL, or berth detach): what can be recognised of it is removed, and the file too.",
+    cause,
+  });
+}
+
+function parse(path: string, text: string): AttachmentRecord {
+  let json: unknown;
   try {
-    record = JSON.parse(text) as AttachmentRecord;
+    json = parseJson(text, "read it");
   } catch (e) {
-    throw new Failure("decode", `read the record ${path}: it is no JSON`, {
-      advice: "The attachment can still be removed: delete the file, then detach again.",
-      cause: e,
-    });
+    throw damaged(path, "it is no JSON", e);
   }
-  const stated: number = record.version;
+  if (!isObject(json)) throw damaged(path, "it is no JSON object");
+  const { version: stated } = json;
   if (stated !== VERSION) {
-    throw new Failure("decode", `read the record ${path}: its version is ${stated}, this Berth reads ${VERSION}`, {
-      advice: "Use the Berth that wrote it.",
-    });
+    if (!Number.isSafeInteger(stated)) throw damaged(path, "it has no version");
+    throw new Failure(
+      "decode",
+      `read the record ${path}: its version is ${Number(stated)}, this Berth reads ${VERSION}`,
+      {
+        advice: "Use the Berth that wrote it.",
+      },
+    );
   }
+  const odd = oddKey(json);
+  if (odd !== undefined) throw damaged(path, `its ${odd} is none that Berth writes`);
+  const record = json as unknown as AttachmentRecord;
+  if (pathOf(record.key) !== path) throw damaged(path, `it is the record of ${describeKey(record.key)}`);
   return record;
+}
+
+/** {@link readRecord} for who removes an attachment: a record that is damaged is as good as none. Throws `Failure` (`io`, `decode`). */
+export function readRecordIfSound(key: Key): AttachmentRecord | undefined {
+  try {
+    return readRecord(key);
+  } catch (e) {
+    if (e instanceof Damaged) return undefined;
+    throw e;
+  }
 }
 
 /** The records of a container on a network, whatever their interfaces. Throws `Failure` (`io`, `decode`). */
@@ -172,7 +193,7 @@ export function removeRecord(key: Key): void {
   const path = pathOf(key);
   try {
     removeFile(path);
-    removeFile(`${path}.new`);
+    removeFile(`${path}${UNFINISHED}`);
   } catch (e) {
     throw ioFailure(`remove the record ${path}`, e);
   }
@@ -188,13 +209,32 @@ export function ownerOf(ip: string, except: Key): string | undefined {
   return `${describeKey(owner.key)}${isOrphan(owner) ? ' (its namespace is gone: "berth gc" takes it back)' : ""}`;
 }
 
-/** True where a record's namespace is gone, or another one than was attached, or the process that it was for. What cannot be looked at is not gone. */
+/** The attachments on a parent of the host, other than this one, in words: with kind and mode, and what is gone said. */
+export function attachmentsOn(parent: string, except: Key): string[] {
+  return listRecords(() => {}).flatMap((record) => {
+    const step = record.plan.find((s) => s.type === "link");
+    if (record.parent !== parent || keyFileName(record.key) === keyFileName(except) || step === undefined) return [];
+    const mode = "mode" in step.detail ? ` ${step.detail.mode}` : "";
+    const gone = isOrphan(record) ? ', its namespace gone: "berth gc" takes it back' : "";
+    return [`${describeKey(record.key)} (${record.kind}${mode}${gone})`];
+  });
+}
+
+/**
+ * True where a record's namespace is gone, or another one than was attached, or the process that it was for. Throws
+ * `Failure`, `SysError` where that cannot be looked at.
+ */
+export function hasLostNamespace(record: AttachmentRecord): boolean {
+  const process = record.guest?.process;
+  if (process !== undefined && !isRunning(process)) return true;
+  using places = Places.find(record.netns);
+  return places.container === undefined || places.container.inode !== record.netnsInode;
+}
+
+/** {@link hasLostNamespace}; what cannot be looked at is not lost. */
 export function isOrphan(record: AttachmentRecord): boolean {
   try {
-    const process = record.guest?.process;
-    if (process !== undefined && !isRunning(process)) return true;
-    using places = Places.find(record.netns);
-    return places.container === undefined || places.container.inode !== record.netnsInode;
+    return hasLostNamespace(record);
   } catch {
     return false;
   }

@@ -8,14 +8,16 @@ import type { Step } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
 import { conflictDetectionOf, hostIps } from "./conflict-detection.ts";
-import { type NetworkConfig, readConfig } from "./config.ts";
-import { gatherHost, hostAccessOf } from "./host-access.ts";
+import type { NetworkConfig } from "./config.ts";
+import { gatherHost } from "./gather-host.ts";
 import { type GuestInput, guestRecord } from "./guest.ts";
+import { hostAccessOf } from "./host-access.ts";
 import { describeKey, type Key } from "./key.ts";
 import { findParent } from "./parent.ts";
 import { planAttachment, type PlanInput, wholePlan } from "./plan.ts";
 import {
   type AttachmentRecord,
+  attachmentsOn,
   type GuestRecord,
   lockAttachment,
   lockShared,
@@ -23,6 +25,7 @@ import {
   readRecord,
   writeRecord,
 } from "./record.ts";
+import { configOf } from "./recorded-config.ts";
 import { routingOf } from "./source-routing.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
@@ -70,7 +73,11 @@ export async function enforce(
   if (changed) writeRecord({ ...next, plan: [...obsolete, ...plan] });
   const [failure] = await undoPlan(obsolete, places, lockHost);
   if (failure !== undefined) throw failure;
-  const found = await mendPlan(plan, places, { ownerOf: (ip) => ownerOf(ip, current.key), lockHost });
+  const found = await mendPlan(plan, places, {
+    ownerOf: (ip) => ownerOf(ip, current.key),
+    attachmentsOn: (name) => attachmentsOn(name, current.key),
+    lockHost,
+  });
   if (changed) writeRecord({ ...next, plan });
   const left = await verifyPlan(plan, places);
   if (left.length === 0) return { found, plan, obsolete };
@@ -96,7 +103,7 @@ export async function previewRepair(record: AttachmentRecord): Promise<Repair> {
 
 async function cloudFor(record: AttachmentRecord, scope: Scope): Promise<Cloud | undefined> {
   if (scope === "host") return undefined;
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   return (await providersOf(config, delegateOf(record, config))).cloud;
 }
 
@@ -123,10 +130,11 @@ function replan(
       advice: "Detach it, and attach it again.",
     });
   }
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   const detail = subInterfaceOf(config, record.kind, allocation.port);
   const parent = presentParent(record, config, places);
-  const host = gatherHost(places.host.netlink, hostAccessOf(config), detail, parent);
+  const options = hostAccessOf(config);
+  const host = options === undefined ? undefined : gatherHost(places.host.netlink, options, detail, parent);
   const detection = conflictDetectionOf(config, detail);
   const former = record.plan.find((s) => s.type === "link");
   const mac = record.guest?.foreignLink === true ? record.guest.mac : former?.mac;

@@ -65,16 +65,16 @@ function attachPlace(flags: Flags, config: NetworkConfig): { netns: string; cont
 
 async function dryRun(request: AttachRequest, json: boolean): Promise<void> {
   const { plan, allocation, guest } = await previewAttach(request);
-  const commands = [...(allocation.port?.commands ?? []), ...explainPlan(plan, request.netns)];
+  const commands = [...(allocation.port?.commands ?? []), ...(await explainPlan(plan, request.netns))];
   if (json)
     printJson({
       key: request.key,
       allocation,
       plan,
       commands,
-      ...(guest === undefined ? {} : { guest: guestJson(guest) }),
+      ...(guest === undefined ? {} : { guest: await guestJson(guest) }),
     });
-  else for (const line of [...commands, ...inGuest(guest)]) console.log(line);
+  else for (const line of [...commands, ...(await inGuest(guest))]) console.log(line);
 }
 
 /** `berth attach`. */
@@ -116,7 +116,7 @@ export const attachCommand = buildCommand({
           mtu: link?.mtu,
           allocation,
           remarks,
-          ...(record.guest === undefined ? {} : { guest: guestJson(record.guest), tap: tapPathOf(record) }),
+          ...(record.guest === undefined ? {} : { guest: await guestJson(record.guest), tap: tapPathOf(record) }),
         });
         return;
       }
@@ -127,7 +127,7 @@ export const attachCommand = buildCommand({
       );
       const tap = tapPathOf(record);
       if (tap !== undefined) console.log(`its device is ${tap}`);
-      for (const line of inGuest(record.guest)) console.log(line);
+      for (const line of await inGuest(record.guest)) console.log(line);
     });
   },
 });

@@ -27,8 +27,8 @@ function networkOf(flags: NetworkFlags, state: VmState): ReturnType<typeof findN
   return { config: readConfig(state.config), text: JSON.stringify(state.config) };
 }
 
-function jsonOf(guest: GuestRecord | undefined): { guest?: ReturnType<typeof guestJson> } {
-  return guest === undefined ? {} : { guest: guestJson(guest) };
+async function jsonOf(guest: GuestRecord | undefined): Promise<{ guest?: Awaited<ReturnType<typeof guestJson>> }> {
+  return guest === undefined ? {} : { guest: await guestJson(guest) };
 }
 
 interface PrepareFlags extends NetworkFlags, TapFlags {
@@ -66,19 +66,19 @@ const prepare = buildCommand({
       const request = vmRequest(networkOf(flags, state), machine, flags, { held: true }, state);
       if (flags.dryRun) {
         const { plan, guest } = await previewAttach(request);
-        const commands = explainPlan(plan, request.netns);
-        if (flags.json) printJson({ key: request.key, plan, commands, ...jsonOf(guest) });
-        else for (const line of [...commands, ...inGuest(guest)]) console.log(line);
+        const commands = await explainPlan(plan, request.netns);
+        if (flags.json) printJson({ key: request.key, plan, commands, ...(await jsonOf(guest)) });
+        else for (const line of [...commands, ...(await inGuest(guest))]) console.log(line);
         return;
       }
       const { record, remarks } = await attach(request);
       const tap = tapPathOf(record);
-      if (flags.json) return printJson({ key: record.key, ...jsonOf(record.guest), tap, remarks });
+      if (flags.json) return printJson({ key: record.key, ...(await jsonOf(record.guest)), tap, remarks });
       for (const remark of remarks) console.error(`berth: ${remark}`);
       console.log(
         `prepared ${describeKey(record.key)}: MAC ${record.guest?.mac ?? "?"}, kept down; its device is ${tap}`,
       );
-      for (const line of inGuest(record.guest)) console.log(line);
+      for (const line of await inGuest(record.guest)) console.log(line);
     });
   },
 });
@@ -108,7 +108,7 @@ async function switchCommands({ away, ...flags }: SwitchFlags): Promise<string[]
     const { held: _, ...guest } = record.guest;
     const moved = { ...record, guest: away ? { ...guest, held: true as const } : guest };
     const { plan, obsolete } = await previewRepair(moved);
-    commands.push(...explainUndo(obsolete, record.netns), ...explainPlan(plan, record.netns));
+    commands.push(...(await explainUndo(obsolete, record.netns)), ...(await explainPlan(plan, record.netns)));
   }
   return commands;
 }
@@ -189,8 +189,8 @@ const guestCommand = buildCommand({
   async func(flags: VmFlags & { readonly json: boolean }) {
     await reporting(flags.json, async () => {
       const { guest } = vmRecord(flags);
-      if (flags.json) printJson(jsonOf(guest).guest);
-      else for (const line of inGuest(guest)) console.log(line);
+      if (flags.json) printJson((await jsonOf(guest)).guest);
+      else for (const line of await inGuest(guest)) console.log(line);
     });
   },
 });

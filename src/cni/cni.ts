@@ -1,11 +1,23 @@
 // The CNI plugin: one call, one answer on stdout, one exit status.
+import { withoutPrefix } from "../address/cidr.ts";
+import { readDescriptor, writeDescriptor } from "../kernel/files.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
 import { errorJson } from "./error.ts";
-import { type Call, type Environment, parseJson, readCall, validAttachments } from "./request.ts";
+import { type Call, type Environment, parseJson, readCall, readStdin, validAttachments } from "./request.ts";
 import { prevResultAddresses, resultJson } from "./result.ts";
 import { isVerb, verbs } from "./verbs.ts";
 import { newest, versionJson, versionOf } from "./version.ts";
+
+/** The standard input of this process, to its end. Throws `SysError`. */
+export function ownStdin(): string {
+  return readDescriptor(0, "stdin");
+}
+
+/** Writes all of a text to the standard output of this process. Throws `SysError`. */
+export function ownStdout(text: string): void {
+  writeDescriptor(1, text, "the answer to stdout");
+}
 
 /** What a call is answered with. */
 export interface Answer {
@@ -32,7 +44,7 @@ export async function cni(env: Environment, stdin: () => string, calledAs: strin
         advice: `The commands are ${Object.keys(verbs).join(", ")}.`,
       });
     }
-    text = stdin();
+    text = readStdin(stdin);
     mark("stdin read");
     if (name === "VERSION") return { text: version(text), remarks: [], exitCode: 0 };
     const remarks: string[] = [];
@@ -81,7 +93,8 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
       );
     }
     case "DEL": {
-      const known = prevResultAddresses(call.prevResult, key.ifName).map((cidr) => cidr.replace(/\/.*/u, ""));
+      const known: string[] = [];
+      for (const cidr of prevResultAddresses(call.prevResult, key.ifName)) known.push(withoutPrefix(cidr));
       const { detach } = await import("../attachment/detach.ts");
       mark("detach loaded");
       await detach({ key, netns, config, knownIps: known, delegate });

@@ -4,15 +4,16 @@
 // there and gives it its addresses, its gateway and the routes that Join named; it never says when it is done. So the
 // host's part of an attachment and the link are made at Join, and the container's part when the link is seen to be there.
 import { contains, parseCidr } from "../address/cidr.ts";
-import { ipFamily } from "../address/ip.ts";
+import { type Family, ipFamily } from "../address/ip.ts";
 import { parseMac, randomMac } from "../address/mac.ts";
 import { delegateFor } from "../attachment/allocation.ts";
 import { attach } from "../attachment/attach.ts";
 import { type NetworkConfig, readConfig } from "../attachment/config.ts";
 import { detach } from "../attachment/detach.ts";
-import { expectBack } from "../attachment/handover.ts";
+import { expectBack, expectThere } from "../attachment/handover.ts";
 import type { Key } from "../attachment/key.ts";
 import { type AttachmentRecord, recordsOf } from "../attachment/record.ts";
+import { configOf } from "../attachment/recorded-config.ts";
 import { choosesMac, kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
 import { randomBytes } from "../kernel/libc.ts";
 import { processNamespacePath } from "../kernel/namespaces.ts";
@@ -63,6 +64,19 @@ export class NetworkDriver {
     return {};
   }
 
+  /** Removes a network that Docker removed while the driver was away, with all that was reserved for it. Throws `Failure`, `SysError`. */
+  async forget(id: string): Promise<void> {
+    const network = this.#state.networks.get(id);
+    if (network === undefined) return;
+    for (const endpoint of this.#state.endpoints.values()) {
+      if (endpoint.network !== id) continue;
+      await this.#remove(network, endpoint);
+      this.#ipam.releaseReservations(endpoint.reservations);
+    }
+    this.#state.networks.delete(id);
+    this.#ipam.releaseAside(network);
+  }
+
   /** NetworkDriver.CreateEndpoint: keeps the addresses, chooses the MAC where Docker did not. Throws `Failure` (`config`, `address`, `missing`). */
   createEndpoint(request: Message<"CreateEndpoint">): unknown {
     const network = this.#network(request.NetworkID);
@@ -104,11 +118,11 @@ export class NetworkDriver {
     const { network, endpoint } = this.#endpoint(request);
     const name = hostName(endpoint.id);
     const key: Key = { network: network.name, containerId: endpoint.id, ifName: name };
-    for (const record of recordsOf(key.network, key.containerId)) await undo(record, name);
+    for (const record of recordsOf(key.network, key.containerId)) await undo(record, endpoint);
     const json = { ...network.config, ipam: ipamOf(network, endpoint) };
     const config = readConfig(json);
     const netns = processNamespacePath(process.pid);
-    const { record } = await attach({
+    await attach({
       key,
       kind: kindOf(config, ""),
       netns,
@@ -118,22 +132,22 @@ export class NetworkDriver {
       delegate: delegateFor(JSON.stringify(json), config.cniVersion, key, netns),
       handedOver: true,
     });
-    const routes = routesTo(record, endpoint);
     try {
       this.#state.endpoints.set({ ...endpoint, sandbox: request.SandboxKey });
     } catch (e) {
-      await undo(record, name);
+      for (const record of recordsOf(key.network, key.containerId)) await undo(record, endpoint);
       throw e;
     }
-    this.#deliveries.expect({ key, endpoint: endpoint.id, sandbox: request.SandboxKey, routes });
-    const families = new Set(endpoint.addresses.map((a) => ipFamily(a.replace(/\/.*/u, ""))));
+    this.#deliveries.expect({ key, endpoint: endpoint.id, sandbox: request.SandboxKey });
+    const families = familiesOf(endpoint.addresses);
     const gateway = families.has(4) ? (network.gateway ?? "") : "";
     const gateway6 = families.has(6) ? (network.gateway6 ?? "") : "";
     return {
       InterfaceName: { SrcName: name, DstPrefix: network.prefix },
       Gateway: gateway,
       GatewayIPv6: gateway6,
-      StaticRoutes: routes.map((dst) => ({ Destination: dst, RouteType: 1, NextHop: "" })),
+      // in the main table they would keep the container from networks with such an address (libnetwork, checkRouteConflict)
+      StaticRoutes: [],
       // or Docker gives the container a second network, with a way out by NAT
       DisableGatewayService: gateway === "" && gateway6 === "",
     };
@@ -146,9 +160,7 @@ export class NetworkDriver {
     const network = endpoint === undefined ? undefined : this.#state.networks.get(endpoint.network);
     if (endpoint === undefined || network === undefined) return {};
     // Docker moves the link back to the host before it asks for the endpoint to be deleted
-    for (const record of recordsOf(network.name, endpoint.id)) {
-      if (record.inTransit !== true) expectBack(record, hostName(endpoint.id));
-    }
+    for (const record of recordsOf(network.name, endpoint.id)) expectAnywhere(record, endpoint);
     const { sandbox: _, ...left } = endpoint;
     this.#state.endpoints.set(left);
     return {};
@@ -185,7 +197,6 @@ export class NetworkDriver {
           key,
           endpoint: endpoint.id,
           sandbox: endpoint.sandbox,
-          routes: [],
         });
         if (!gone) continue;
         await this.#remove(network, endpoint);
@@ -199,8 +210,8 @@ export class NetworkDriver {
   /** Undoes whatever an endpoint has, and forgets it. */
   async #remove(network: DockerNetwork | undefined, endpoint: DockerEndpoint): Promise<void> {
     this.#deliveries.forget(endpoint.id);
-    const name = hostName(endpoint.id);
-    for (const record of network === undefined ? [] : recordsOf(network.name, endpoint.id)) await undo(record, name);
+    for (const record of network === undefined ? [] : recordsOf(network.name, endpoint.id))
+      await undo(record, endpoint);
     this.#state.endpoints.delete(endpoint.id);
   }
 
@@ -231,12 +242,20 @@ function hasAddress(endpoint: DockerEndpoint, ip: string): boolean {
   return endpoint.addresses.some((address) => parseCidr(address)?.ip === ip);
 }
 
+function familiesOf(addresses: readonly string[]): ReadonlySet<Family> {
+  return new Set(addresses.map((a) => ipFamily(a.replace(/\/.*/u, ""))));
+}
+
 /** The addresses were reserved before, by whatever IPAM the network has: the attachment just has them. */
 function ipamOf(network: DockerNetwork, { addresses }: DockerEndpoint): Record<string, unknown> {
   if (addresses.length === 0) return {};
-  const gateways = [network.gateway, network.gateway6].filter((ip) => ip !== undefined);
+  const families = familiesOf(addresses);
+  const gateways = [network.gateway, network.gateway6].flatMap((ip) =>
+    ip !== undefined && families.has(ipFamily(ip)) ? [ip] : [],
+  );
   return {
     type: "static",
+    routes: gateways.map((gw) => ({ dst: ipFamily(gw) === 4 ? "0.0.0.0/0" : "::/0", gw })),
     addresses: addresses.map((address) => {
       const cidr = parseCidr(address);
       const gateway = gateways.find((ip) => cidr !== undefined && contains(cidr, ip));
@@ -245,23 +264,16 @@ function ipamOf(network: DockerNetwork, { addresses }: DockerEndpoint): Record<s
   };
 }
 
-/**
- * The host's addresses that a container does not reach as neighbours of its own subnet: routes to them for Docker to make,
- * so that they are there before the container's first process is.
- */
-function routesTo(record: AttachmentRecord, endpoint: DockerEndpoint): string[] {
-  const own = endpoint.addresses.flatMap((text) => parseCidr(text) ?? []);
-  const hosts = record.plan.flatMap((s) =>
-    s.type === "route" && s.where === "host" && s.route.source !== undefined ? [s.route.source] : [],
-  );
-  const far = [...new Set(hosts)].filter((ip) => !own.some((cidr) => contains(cidr, ip)));
-  return far.map((ip) => `${ip}/${ipFamily(ip) === 4 ? 32 : 128}`);
+/** Docker moves the link between host and container without a word: it may be in either by now. */
+function expectAnywhere(record: AttachmentRecord, { id, sandbox }: DockerEndpoint): void {
+  if (record.inTransit !== true) expectBack(record, hostName(id));
+  else if (sandbox !== undefined) expectThere(record, sandbox);
 }
 
-/** Detaches, wherever the link is by now: in the namespace, or on the host again. */
-async function undo(record: AttachmentRecord, name: string): Promise<void> {
-  if (record.inTransit !== true) expectBack(record, name);
-  const config = readConfig(JSON.parse(record.config));
+/** Detaches, wherever the link is by now. */
+async function undo(record: AttachmentRecord, endpoint: DockerEndpoint): Promise<void> {
+  expectAnywhere(record, endpoint);
+  const config = configOf(record);
   await detach({
     key: record.key,
     netns: undefined,

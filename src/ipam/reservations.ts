@@ -31,12 +31,16 @@ const SIDE = ".berth";
 const QUARANTINE = `${SIDE}/quarantine`;
 /** What stands in the place of a container id. No container id holds a space. */
 const IN_QUARANTINE = "in quarantine";
+/** What stands in the place of a container id where a reservation is no file, as a link to another is none. */
+const NO_FILE = "no file";
 /** Bytes. A longer file is not read to see whether it is blank: all that is known to leave one behind leaves 0 bytes. */
 const MAX_BLANK = 16;
 
-/** The file's content; undefined where it is missing. */
+/** The file's content; undefined where it is missing. A link, or whatever else is no file, is somebody's: who, is not known. */
 function read(path: string): string | undefined {
-  return isThere(path) ? readFileIfThere(path) : undefined; // looking first is quicker than an exception
+  const status = statusOf(path, "see"); // looking first is quicker than an exception
+  if (status === undefined) return undefined;
+  return status.kind === "file" ? readFileIfThere(path, "refuse") : NO_FILE;
 }
 
 function isExisting(e: unknown): boolean {
@@ -80,6 +84,7 @@ export function isCallers(content: string): boolean {
 /** Container id and interface of a reservation's content, in words. */
 export function describeHolder(content: string): string {
   const [id = "", ifName] = content.split("\r\n");
+  if (content === NO_FILE) return "something that is no file";
   if (isQuarantine(content)) return `${ifName}, which is why it is in quarantine,`;
   return ifName === undefined ? `container ${id}` : `container ${id} (${ifName})`;
 }
@@ -138,27 +143,44 @@ export class Reservations {
     return isThere(this.directory) ? this.lock() : undefined;
   }
 
+  /** Makes a directory of Berth's own; where a link leads elsewhere it is refused. */
+  #makeSide(path: string): void {
+    this.#refuseLinks();
+    makeDirectory(path, 0o700);
+  }
+
+  #refuseLinks(): void {
+    for (const path of [this.#path(SIDE), this.#side(), this.#path(QUARANTINE)])
+      if (statusOf(path, "see")?.kind === "link") throw new SysError(`use ${path}`, Errno.ELOOP);
+  }
+
   /** Side directories of other boots. While there is one of this boot there are no others: it is made after they are gone. */
   #formerBoots(): string[] {
     const side = this.#path(SIDE);
+    this.#refuseLinks();
     if (isThere(this.#side()) || !isThere(side)) return [];
-    const boots = listDirectory(side).filter((entry) => entry.directory && `${SIDE}/${entry.name}` !== QUARANTINE);
+    const boots = listDirectory(side, "refuse").filter(
+      (entry) => entry.directory && `${SIDE}/${entry.name}` !== QUARANTINE,
+    );
     return boots.map((entry) => `${side}/${entry.name}`);
   }
 
-  /** Addresses that Berth reserved before the last boot: the containers that held them are gone. */
-  #staleIn(former: string): string[] {
-    const names = listDirectory(former).map((entry) => entry.name);
+  /**
+   * Addresses that Berth reserved during the boot that a side directory is of: both names are one file. Of a former boot's
+   * the containers are gone.
+   */
+  #reservedIn(directory: string): string[] {
+    const names = listDirectory(directory, "refuse").map((entry) => entry.name);
     return names.filter((ip) => {
-      const made = statusOf(`${former}/${ip}`);
-      const now = statusOf(this.#path(ip));
+      const made = statusOf(`${directory}/${ip}`, "see");
+      const now = statusOf(this.#path(ip), "see");
       return made !== undefined && now?.inode === made.inode && now.device === made.device;
     });
   }
 
   #releaseFormerBoots(): void {
     for (const former of this.#formerBoots()) {
-      for (const ip of this.#staleIn(former)) removeFile(this.#path(ip));
+      for (const ip of this.#reservedIn(former)) removeFile(this.#path(ip));
       removeDirectory(former);
     }
   }
@@ -166,8 +188,9 @@ export class Reservations {
   /** Addresses whose quarantine is over. */
   #ended(): string[] {
     const directory = this.#path(QUARANTINE);
-    const names = listDirectory(directory).map((entry) => entry.name);
-    return names.filter((ip) => (statusOf(`${directory}/${ip}`)?.modified ?? 0) <= Date.now());
+    if (!isThere(directory)) return []; // looking first is quicker than an exception
+    const names = listDirectory(directory, "refuse").map((entry) => entry.name);
+    return names.filter((ip) => (statusOf(`${directory}/${ip}`, "see")?.modified ?? 0) <= Date.now());
   }
 
   #endQuarantine(ip: string): void {
@@ -181,7 +204,7 @@ export class Reservations {
    * @param until milliseconds since the epoch
    */
   quarantine(ip: string, by: string, until: number): void {
-    makeDirectory(this.#path(QUARANTINE), 0o700);
+    this.#makeSide(this.#path(QUARANTINE));
     const mark = this.#path(`${QUARANTINE}/${ip}`);
     writeFile(mark, "", { mode: 0o600 });
     setModified(mark, until);
@@ -195,18 +218,9 @@ export class Reservations {
     const now = read(path);
     if (now !== undefined && !isBlank(now)) return false;
     const side = `${this.#side()}/${ip}`;
-    const write = (): void => writeFile(side, content, { mode: 0o600, only: "new" });
     try {
-      write();
-    } catch (e) {
-      // EEXIST: what lies here has lost its other name. It is not written to: it may be somebody's who looks at it just now
-      if (isExisting(e)) removeFile(side);
-      else if (isMissing(e)) makeDirectory(this.#side(), 0o700);
-      else throw e;
-      write();
-    }
-    if (now !== undefined) removeFile(path);
-    try {
+      this.#writeSide(side, content);
+      if (now !== undefined) removeFile(path);
       linkFile(side, path);
       return true;
     } catch (e) {
@@ -216,11 +230,30 @@ export class Reservations {
     }
   }
 
+  #writeSide(side: string, content: string): void {
+    const write = (): void => writeFile(side, content, { mode: 0o600, only: "new" });
+    try {
+      write();
+    } catch (e) {
+      // EEXIST: what lies here has lost its other name. It is not written to: it may be somebody's who looks at it just now
+      if (isExisting(e)) removeFile(side);
+      else if (isMissing(e)) this.#makeSide(this.#side());
+      else throw e;
+      write();
+    }
+  }
+
+  /** Removes side files of this boot that have no other name: of processes that were killed before the address was theirs. */
+  tidy(): void {
+    const side = this.#side();
+    for (const { name } of listDirectory(side)) if (!isThere(this.#path(name))) removeFile(`${side}/${name}`);
+  }
+
   /** True where {@link reserve} would succeed under the lock. */
   isFree(ip: string): boolean {
     const holder = this.holderOf(ip);
     if (holder === undefined || (isQuarantine(holder) && this.#ended().includes(ip))) return true;
-    return this.#formerBoots().some((former) => this.#staleIn(former).includes(ip));
+    return this.#formerBoots().some((former) => this.#reservedIn(former).includes(ip));
   }
 
   /** The content of an address's reservation; undefined where nobody has it. */
@@ -232,15 +265,15 @@ export class Reservations {
   /** The names of all files but those that {@link lock} would release, reservations among them: no file is read. */
   names(): Set<string> {
     const names = new Set(listDirectory(this.directory).map((entry) => entry.name));
-    for (const former of this.#formerBoots()) for (const ip of this.#staleIn(former)) names.delete(ip);
+    for (const former of this.#formerBoots()) for (const ip of this.#reservedIn(former)) names.delete(ip);
     for (const ip of this.#ended()) if (isQuarantine(this.holderOf(ip) ?? "")) names.delete(ip);
     return names;
   }
 
   /** True for a reservation without content, as a crash leaves it. Reads no file that is too long to be one. */
   isBlank(ip: string): boolean {
-    const status = statusOf(this.#path(ip));
-    return status !== undefined && status.size <= MAX_BLANK && isBlank(read(this.#path(ip)) ?? "");
+    const status = statusOf(this.#path(ip), "see");
+    return status?.kind === "file" && status.size <= MAX_BLANK && isBlank(read(this.#path(ip)) ?? "");
   }
 
   /** Every reservation with its content, empty for one without; in no order. */
@@ -248,6 +281,16 @@ export class Reservations {
     return [...this.names()].flatMap((ip) =>
       parseIp(ip) === ip ? [{ ip, content: (read(this.#path(ip)) ?? "").trim() }] : [],
     );
+  }
+
+  /** What Berth reserved during this boot, and when, milliseconds since the epoch: what other programs reserved is not told. */
+  made(): (Reservation & { readonly modified: number })[] {
+    const side = this.#side();
+    return this.#reservedIn(side).flatMap((ip) => {
+      const modified = statusOf(`${side}/${ip}`)?.modified;
+      const content = this.holderOf(ip);
+      return modified === undefined || content === undefined ? [] : [{ ip, content, modified }];
+    });
   }
 
   /** Releases an address, whoever has it. */
@@ -262,8 +305,10 @@ export class Reservations {
    */
   releaseHolder(holder: Holder, hint: readonly string[]): string[] {
     const content = contentOf(holder);
-    const found = hint.filter((ip) => this.holderOf(ip) === content);
+    const found: string[] = [];
+    for (const ip of hint) if (this.holderOf(ip) === content) found.push(ip);
     if (hint.length === 0 || found.length < hint.length) {
+      this.tidy();
       const all = this.list();
       const own = all.filter((r) => r.content === content);
       const counted = own.length > 0 ? own : all.filter((r) => r.content === holder.containerId.trim());

@@ -1,7 +1,7 @@
 // Network devices over rtnetlink: RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK (include/uapi/linux/if_link.h, rtnetlink(7)).
 import { macFromBytes, macToBytes } from "../address/mac.ts";
 import { Attributes, Writer } from "./attributes.ts";
-import { Errno } from "./errno.ts";
+import { Errno, SysError } from "./errno.ts";
 import { readKindData, type SubInterface, writeKindData } from "./link-kinds.ts";
 import { type Netlink, NLM_F_CREATE, NLM_F_EXCL, type Request } from "./netlink.ts";
 
@@ -214,8 +214,17 @@ export function listLinks(nl: Netlink): Link[] {
   return nl.dump({ what: "list links", type: RTM_GETLINK, flags: 0, body }).map(parseLink);
 }
 
-/** Reads an RTM_NEWLINK message's payload. */
+/** The links of one kind in the socket's namespace: the kernel picks them, so that a host with many links is asked as fast. Throws `SysError`. */
+export function listLinksOfKind(nl: Netlink, kind: string): Link[] {
+  const w = header(new Writer(), 0).attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+  w.nest(IFLA_LINKINFO, (info) => info.attributeString(IFLA_INFO_KIND, kind));
+  const found = nl.dump({ what: `list ${kind} links`, type: RTM_GETLINK, flags: 0, body: w.bytes() }).map(parseLink);
+  return found.filter((l) => l.kind === kind); // a kernel without the kind picks none, and answers with all
+}
+
+/** Reads an RTM_NEWLINK message's payload. Throws `SysError` (EPROTO) for one that is cut short. */
 export function parseLink(payload: Uint8Array): Link {
+  if (payload.length < IFINFOMSG) throw new SysError("read what the kernel says of a link", Errno.EPROTO);
   const v = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const flags = v.getUint32(8, true);
   const a = new Attributes(payload, IFINFOMSG);

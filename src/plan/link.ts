@@ -18,12 +18,15 @@ import { quote } from "./shell.ts";
 import type { AccessLinkStep, LinkStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 
-/** True for a link that Berth made for this step: the creating message carries kind, group and MAC. */
-export function isOwn(link: Link, step: LinkStep | AccessLinkStep): boolean {
+/**
+ * True for a link that Berth made for this step: the creating message carries kind, group and MAC. Whoever is in the
+ * container may have changed the MAC since, but hardly the alias.
+ */
+export function isOwn(link: Link, step: LinkStep): boolean {
   return (
     link.kind === step.detail.kind &&
     link.group === LINK_GROUP_BERTH &&
-    (step.mac === undefined || link.mac === step.mac)
+    (step.mac === undefined || link.mac === step.mac || (step.owner !== undefined && link.alias === step.owner))
   );
 }
 
@@ -43,9 +46,17 @@ export function explainKind(detail: SubInterface): string {
   }
 }
 
+/** The attachments on a step's parent, as a sentence to be appended; empty where no record names one. */
+function attached({ parent: { name, where } }: LinkStep | AccessLinkStep, { attachmentsOn }: Pipeline): string {
+  const known = where === "host" ? attachmentsOn(name) : [];
+  return known.length === 0 ? "" : ` Attachments on ${name}: ${known.join(", ")}.`;
+}
+
 /** What a parent is used for that excludes a sub-interface of this kind, and what to do. */
-function whyBusy({ detail: { kind }, parent: { name, where } }: LinkStep | AccessLinkStep, places: Places): string {
-  const nl = places.at(where)?.netlink;
+function whyBusy(step: LinkStep | AccessLinkStep, pipeline: Pipeline): string {
+  const { kind } = step.detail;
+  const { name, where } = step.parent;
+  const nl = pipeline.places.at(where)?.netlink;
   const parent = nl === undefined ? undefined : findLink(nl, name);
   const links = nl === undefined || parent === undefined ? [] : listLinks(nl);
   const master = links.find((l) => l.index === parent?.masterIndex);
@@ -58,17 +69,17 @@ function whyBusy({ detail: { kind }, parent: { name, where } }: LinkStep | Acces
   );
   const here = seen.length === 0 ? "" : ` On it are, in this namespace: ${seen.join(", ")}.`;
   const excluding = kind === "ipvlan" ? "macvlan or macvtap links" : "ipvlan links, or a link in passthru mode";
-  return `The parent ${name} is used in a way that excludes ${kind}: by ${excluding}, in whatever namespace.${here} Use their kind and mode, or another parent.`;
+  return `The parent ${name} is used in a way that excludes ${kind}: by ${excluding}, in whatever namespace.${here}${attached(step, pipeline)} Use their kind and mode, or another parent.`;
 }
 
 /** The kernel's refusal of a sub-interface, with what to do about it. */
-function linkRefused(step: LinkStep | AccessLinkStep, error: SysError, places: Places): Failure {
+function linkRefused(step: LinkStep | AccessLinkStep, error: SysError, pipeline: Pipeline): Failure {
   const { kind } = step.detail;
   switch (error.errno) {
     case Errno.EEXIST:
       return step.detail.kind === "vlan"
         ? new Failure("exists", error.message, {
-            advice: `Either ${step.name} exists there already, or VLAN ${step.detail.id} of ${step.parent.name} is in use: a parent has each VLAN once, whatever the namespace.`,
+            advice: `Either ${step.name} exists there already, or VLAN ${step.detail.id} of ${step.parent.name} is in use: a parent has each VLAN once, whatever the namespace.${attached(step, pipeline)}`,
             cause: error,
           })
         : new Failure("exists", error.message, {
@@ -82,10 +93,10 @@ function linkRefused(step: LinkStep | AccessLinkStep, error: SysError, places: P
       });
     case Errno.EINVAL:
       if (kind !== "macvlan" && kind !== "macvtap") return refused(error);
-      return new Failure("kernel", error.message, { advice: whyBusy(step, places), cause: error });
+      return new Failure("kernel", error.message, { advice: whyBusy(step, pipeline), cause: error });
     case Errno.EBUSY:
       return new Failure("kernel", error.message, {
-        advice: whyBusy(step, places),
+        advice: whyBusy(step, pipeline),
         cause: error,
       });
     default:
@@ -108,16 +119,16 @@ export function create(step: LinkStep | AccessLinkStep, pipeline: Pipeline): voi
     ...(step.mac === undefined ? {} : { mac: step.mac }),
   };
   if (namespaceFd === undefined) {
-    pipeline.send(parentWhere, newSubInterface(link), (error) => linkRefused(step, error, places));
+    pipeline.send(parentWhere, newSubInterface(link), (error) => linkRefused(step, error, pipeline));
     return;
   }
   const acted = pipeline.actsLater();
   pipeline.send(parentWhere, newSubInterface({ ...link, namespaceFd }), (error) => {
     const to = places.at(step.where)?.netlink;
     const taken = to === undefined || findLink(to, step.name) !== undefined;
-    if (error.errno !== Errno.EEXIST || taken) return linkRefused(step, error, places);
+    if (error.errno !== Errno.EEXIST || taken) return linkRefused(step, error, pipeline);
     const refusal = createAndRename({ ...link, namespaceFd }, step, places, acted);
-    return refusal === undefined ? undefined : linkRefused(step, refusal, places);
+    return refusal === undefined ? undefined : linkRefused(step, refusal, pipeline);
   });
 }
 

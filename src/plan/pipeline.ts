@@ -12,14 +12,29 @@ export type Judge = (error: SysError) => Failure | undefined;
 /** Which attachment the host's route to an address belongs to, in words; undefined for none. */
 export type OwnerOf = (ip: string) => string | undefined;
 
+/** The attachments whose links are on one of the host's links, in words: those that their records name. */
+export type AttachmentsOn = (parent: string) => readonly string[];
+
 interface Queued {
   readonly step: number;
   readonly request: Request;
   readonly judge: Judge;
 }
 
-/** Errors of receiving an answer, not of carrying out the request. */
-const unanswered: ReadonlySet<number> = new Set([Errno.EAGAIN, Errno.ENOBUFS]);
+/** What a pipeline may be told beside where it acts. */
+export interface PipelineOptions {
+  /** Tells whose a route of Berth's is that stands in the way on the host; one that is nobody's any more is replaced. */
+  readonly ownerOf?: OwnerOf;
+  /** Tells who else is on a parent that refuses a link. */
+  readonly attachmentsOn?: AttachmentsOn;
+  /** Links that need not be looked up; those that were are added. */
+  readonly links?: KnownLinks;
+}
+
+/** An error of receiving an answer, not of carrying out the request. */
+function isUnanswered({ errno }: SysError): boolean {
+  return errno === Errno.EAGAIN || errno === Errno.ENOBUFS;
+}
 
 /** The plain judgement: the kernel refused. */
 export function refused(error: SysError): Failure {
@@ -48,6 +63,8 @@ export class Pipeline {
   readonly places: Places;
   /** Whose a route of Berth's on the host is, in words; undefined where no attachment claims it any more. */
   readonly ownerOf: OwnerOf;
+  /** Which attachments are on a link of the host: who else may be in the way of a new one. */
+  readonly attachmentsOn: AttachmentsOn;
   readonly #queues: Record<Where, Queued[]> = { host: [], container: [] };
   readonly #links: KnownLinks;
   readonly #reached = new Set<number>();
@@ -56,10 +73,11 @@ export class Pipeline {
   readonly remarks: string[] = [];
   #step = 0;
 
-  constructor(places: Places, ownerOf: OwnerOf = () => undefined, links: KnownLinks = new KnownLinks()) {
+  constructor(places: Places, { ownerOf, attachmentsOn, links }: PipelineOptions = {}) {
     this.places = places;
-    this.ownerOf = ownerOf;
-    this.#links = links;
+    this.ownerOf = ownerOf ?? ((): undefined => undefined);
+    this.attachmentsOn = attachmentsOn ?? ((): readonly string[] => []);
+    this.#links = links ?? new KnownLinks();
   }
 
   /** What follows is the work of the step with this number. */
@@ -101,14 +119,16 @@ export class Pipeline {
       this.#queues[where] = [];
       const place = this.places.at(where);
       if (place === undefined) continue;
-      const errors = place.netlink.batch(queue.map((q) => q.request));
-      queue.forEach((q, i) => {
+      const requests: Request[] = [];
+      for (const { request } of queue) requests.push(request);
+      const errors = place.netlink.batch(requests);
+      for (const [i, { step, judge }] of queue.entries()) {
         const error = errors[i];
         // no answer is no refusal: such a request may have been carried out
-        if (error === undefined || unanswered.has(error.errno)) this.#reached.add(q.step);
-        const failure = error === undefined ? undefined : q.judge(error);
-        if (failure !== undefined && !this.#failed.has(q.step)) this.#failed.set(q.step, failure);
-      });
+        if (error === undefined || isUnanswered(error)) this.#reached.add(step);
+        const failure = error === undefined ? undefined : judge(error);
+        if (failure !== undefined && !this.#failed.has(step)) this.#failed.set(step, failure);
+      }
     }
   }
 
@@ -147,6 +167,7 @@ export class Pipeline {
 
   /** The failures so far, in the order of their steps. */
   failures(): Failure[] {
+    if (this.#failed.size === 0) return [];
     return [...this.#failed].toSorted(([a], [b]) => a - b).map(([, f]) => f);
   }
 

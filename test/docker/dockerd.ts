@@ -1,6 +1,7 @@
 // What dockerd does with a network plugin: it sends requests, and does to a link what the answer to Join says (libnetwork's
 // osl package). The requests are those that Docker 20.10 was seen to send (recorded/).
 import { mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { type Cidr, contains, parseCidr } from "../../src/address/cidr.ts";
 import { HOST, type Json, type TestWorld } from "../world.ts";
 
 /** A request as it was recorded, and of calls that choose something the answer that Docker went on with. */
@@ -49,6 +50,11 @@ export function textOf(value: Json | undefined): string {
   return typeof value === "string" ? value : "";
 }
 
+/** A destination as `ip` prints it. */
+function routeOf(dst: string): Cidr | undefined {
+  return parseCidr(dst.includes("/") ? dst : `${dst}/${dst.includes(":") ? 128 : 32}`);
+}
+
 /** Docker's side of the protocols, in a world. */
 export class Dockerd {
   readonly #world: TestWorld;
@@ -57,6 +63,9 @@ export class Dockerd {
   readonly #sandboxes = new Set<string>();
   /** What the recording's plugin chose, and what this one chose instead. */
   readonly #chosen = new Map<string, string>();
+  /** Set: links stay on the host until {@link start}, as those of a container do that is not running yet. */
+  created = false;
+  readonly #waiting: (() => void)[] = [];
 
   constructor(world: TestWorld, socket: string) {
     this.#world = world;
@@ -65,10 +74,12 @@ export class Dockerd {
   }
 
   /** One request, as it is; a body that is text is sent as such. */
-  async send(call: string, body: unknown): Promise<Answer> {
+  async send(call: string, body: unknown, signal?: AbortSignal): Promise<Answer> {
     const response = await fetch(`http://plugin/${call}`, {
       unix: this.#socket,
       method: "POST",
+      headers: { Host: "%2Frun%2Fdocker%2Fplugins%2Fberth.sock" }, // as Docker's client has it
+      ...(signal === undefined ? {} : { signal }),
       body: typeof body === "string" ? body : JSON.stringify(body),
     });
     return { status: response.status, body: (await response.json()) as Answer["body"] };
@@ -106,12 +117,24 @@ export class Dockerd {
     return { namespace: sandbox, name, addresses };
   }
 
+  /** The container comes to run: the links of all its networks are moved at once, in the order of the Joins or another. */
+  start(order: "as joined" | "reversed" = "as joined"): void {
+    const all = this.#waiting.splice(0);
+    for (const move of order === "reversed" ? all.toReversed() : all) move();
+    this.created = false;
+  }
+
   /** The container ends: its namespace goes, and all that is in it. */
   end(sandboxKey: string): void {
     const name = sandboxKey.replace(/.*\//u, "");
     if (!this.#sandboxes.delete(name)) return;
     rmSync(sandboxKey);
     this.#world.removeNamespace(name);
+  }
+
+  /** Every container ends. */
+  endAll(): void {
+    for (const name of this.#sandboxes) this.end(`${NAMESPACES}/${name}`);
   }
 
   #create(id: string, request: Readonly<Record<string, Json>>, answer: Answer): void {
@@ -125,9 +148,17 @@ export class Dockerd {
   }
 
   #join(id: string, sandboxKey: string, { body }: Answer): void {
-    const { InterfaceName, Gateway, GatewayIPv6, StaticRoutes } = body as unknown as JoinAnswer;
+    const answer = body as unknown as JoinAnswer;
     const endpoint = this.#endpoints.get(id);
     if (endpoint === undefined) throw new Error(`Join of ${id}, which was not created`);
+    const move = (): void => this.#move(endpoint, sandboxKey, answer);
+    if (this.created) this.#waiting.push(move);
+    else move();
+  }
+
+  /** What libnetwork does with a link: all in one namespace, and any failure of it is the container's. */
+  #move(endpoint: Endpoint, sandboxKey: string, answer: JoinAnswer): void {
+    const { InterfaceName, Gateway, GatewayIPv6, StaticRoutes } = answer;
     const w = this.#world;
     const ns = sandboxKey.replace(/.*\//u, "");
     if (!this.#sandboxes.has(ns)) {
@@ -142,6 +173,7 @@ export class Dockerd {
     w.ip(ns, `link set ${InterfaceName.SrcName} down`);
     w.ip(ns, `link set ${InterfaceName.SrcName} name ${name}`);
     if (endpoint.mac !== "") w.ip(ns, `link set ${name} address ${endpoint.mac}`);
+    for (const address of endpoint.addresses) this.#refuseOverlap(ns, address);
     for (const address of endpoint.addresses)
       w.ip(ns, `address add ${address} dev ${name}${address.includes(":") ? " nodad" : ""}`);
     w.ip(ns, `link set ${name} up`);
@@ -152,6 +184,17 @@ export class Dockerd {
     if (Gateway !== "" && !has("4")) w.ip(ns, `route add default via ${Gateway} dev ${name}`);
     if (GatewayIPv6 !== "" && !has("6")) w.ip(ns, `-6 route add default via ${GatewayIPv6} dev ${name}`);
     Object.assign(endpoint, { sandbox: ns, source: InterfaceName.SrcName, name });
+  }
+
+  /** libnetwork gives a container no address that a route of its main table leads to (osl, checkRouteConflict). */
+  #refuseOverlap(ns: string, address: string): void {
+    const own = parseCidr(address);
+    for (const { dst } of this.#world.ipJson(ns, `-${address.includes(":") ? 6 : 4} route show table main`)) {
+      const other = typeof dst === "string" && dst !== "default" ? routeOf(dst) : undefined;
+      if (own === undefined || other === undefined) continue;
+      if (contains(own, other.ip) || contains(other, own.ip))
+        throw new Error(`cannot program address ${address}: it conflicts with the route to ${textOf(dst)}`);
+    }
   }
 
   #leave(id: string): void {

@@ -86,7 +86,7 @@ function configure(system: string): void {
     const link = `${system}/usr/sbin/${name}`;
     if (!existsSync(link)) symlinkSync(`${name}-nft`, link);
   }
-  for (const d of ["proc", "sys", "dev", "run", "tmp", "root", "etc", "project", "var/lib", "var/tmp"])
+  for (const d of ["proc", "sys", "dev", "run", "tmp", "root", "etc", "mnt", "project", "var/lib", "var/tmp"])
     mkdirSync(`${system}/${d}`, { recursive: true });
   writeFileSync(
     `${system}/etc/passwd`,
