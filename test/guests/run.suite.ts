@@ -244,6 +244,41 @@ describe("the program of a machine", () => {
     expect(must("gc")).toBe("collected tasks/vm1/tap-vm1\n");
   });
 
+  test("is no stray though its record is lost, until it has ended", async () => {
+    const ipam = { type: "static", addresses: [{ address: "192.168.122.77/24" }] };
+    writeFileSync("/run/static.conf", JSON.stringify({ ...network, ipam }));
+    const command = ["sh", "-c", ": {fd}; echo $$; exec sleep 60"];
+    const machine = Bun.spawn(
+      [process.execPath, main, "vm", "run", "--config", "/run/static.conf", "--name", "vm1", "--", ...command],
+      {
+        argv0: "berth",
+        stdio: ["ignore", "pipe", "ignore"],
+      },
+    );
+    const pid = Number(Buffer.from((await machine.stdout.getReader().read()).value ?? []).toString());
+    machine.kill("SIGKILL");
+    await machine.exited;
+    rmSync("/run/berth/attachments", { recursive: true });
+    berth("gc", "--yes");
+    expect(w.ipJson(HOST, "link show dev tap-vm1").length).toBe(1);
+    expect(w.ip(HOST, "route show 192.168.122.77")).not.toBe("");
+    process.kill(pid, "SIGKILL");
+    await until("gc takes it", () => {
+      berth("gc", "--yes");
+      return !w.ip(HOST, "-o link show").includes("tap-vm1");
+    });
+    rmSync(`${TAPS}/tasks:vm1:tap-vm1`);
+  });
+
+  test("is not the runtime's: its garbage collection leaves it alone", async () => {
+    const machine = new Run(["--name", "vm1"], ["sh", "-c", ": {fd}; echo up; exec sleep 60"]);
+    await machine.process.stdout.getReader().read();
+    expect((await call("GC", { ...network, "cni.dev/valid-attachments": [] })).text).toBe("");
+    expect(rowOf("vm1").state).toBe("attached");
+    expect(must("check")).toContain("ok ");
+    await machine.end();
+  });
+
   test("that is not there, or has no place for the descriptor: nothing is left", () => {
     expect(run("no-such-program", "{fd}")).toMatchObject({
       code: 1,
