@@ -66,15 +66,10 @@ function attachPlace(flags: Flags, config: NetworkConfig): { netns: string; cont
 async function dryRun(request: AttachRequest, json: boolean): Promise<void> {
   const { plan, allocation, guest } = await previewAttach(request);
   const commands = [...(allocation.port?.commands ?? []), ...(await explainPlan(plan, request.netns))];
-  if (json)
-    printJson({
-      key: request.key,
-      allocation,
-      plan,
-      commands,
-      ...(guest === undefined ? {} : { guest: await guestJson(guest) }),
-    });
-  else for (const line of [...commands, ...(await inGuest(guest))]) console.log(line);
+  if (json) {
+    const told = guest === undefined ? {} : { guest: await guestJson(guest) };
+    printJson({ key: request.key, allocation, plan, commands, ...told });
+  } else for (const line of [...commands, ...(await inGuest(guest))]) console.log(line);
 }
 
 /** `berth attach`. */

@@ -27,7 +27,9 @@ function networkOf(flags: NetworkFlags, state: VmState): ReturnType<typeof findN
   return { config: readConfig(state.config), text: JSON.stringify(state.config) };
 }
 
-async function jsonOf(guest: GuestRecord | undefined): Promise<{ guest?: Awaited<ReturnType<typeof guestJson>> }> {
+async function jsonOf(
+  guest: GuestRecord | undefined,
+): Promise<{ readonly guest?: Awaited<ReturnType<typeof guestJson>> }> {
   return guest === undefined ? {} : { guest: await guestJson(guest) };
 }
 
