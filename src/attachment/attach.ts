@@ -73,7 +73,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         const planned = planFor(request, prepared, facts, allocation);
         const { plan } = planned;
         mark("planned");
-        const record = { ...intent, allocation, ...planned };
+        const record = { ...intent, allocation, ...planned, ...(shared ? inCommon(planned.guest) : {}) };
         writeRecord(record);
         mark("record");
         const links = new KnownLinks();
@@ -127,6 +127,10 @@ async function obtain(
   const common = await inCommonStore(ipam, request);
   if (common !== undefined) return { allocation: common, shared: true };
   return { allocation: await ipam.allocate(request.key, askedOf(request), seat), shared: false };
+}
+
+function inCommon(guest: GuestRecord | undefined): { guest?: GuestRecord } {
+  return guest === undefined ? {} : { guest: { ...guest, commonStore: true } };
 }
 
 /** What one that moves here has reserved where this host reserves too; undefined where it is another store, or none moves. */

@@ -236,6 +236,10 @@ test("berth vm watch follows a QEMU that another program has started", async () 
   must("detach", "--id", "vm1");
 });
 
+function isReserved(): boolean {
+  return existsSync("/var/lib/cni/networks/tasks/192.168.122.150");
+}
+
 test("a machine that moves keeps its addresses, in a store of this host's or in one that both hosts have", async () => {
   const mac = "02:00:5e:10:00:50";
   const attach = ["attach", "--config", CONFIG, "--kind", "macvtap", "--tap-mode", "0600"];
@@ -249,20 +253,42 @@ test("a machine that moves keeps its addresses, in a store of this host's or in 
     expect(must("check")).toContain("ok ");
   };
   expect(berth(...prepare)).toMatchObject({ code: 1, err: expect.stringContaining("it is attached since") });
-  for (const keep of [["--keep-addresses"], []]) {
-    must("detach", "--id", "vm1", ...keep);
-    expect(existsSync("/var/lib/cni/networks/tasks/192.168.122.150")).toBe(keep.length > 0);
-    expect(must(...prepare, "--dry-run")).not.toContain("allmulticast");
-    must(...prepare);
-    isPrepared();
-  }
-  // somebody else has got the address meanwhile: nothing is made, nothing is taken from it
+  must("detach", "--id", "vm1", "--keep-addresses");
+  expect(isReserved()).toBe(true);
+  expect(must(...prepare, "--dry-run")).not.toContain("allmulticast");
+  must(...prepare);
+  isPrepared();
+  // it is still on the other host: the reservation is that one's
   must("detach", "--id", "vm1");
+  expect(isReserved()).toBe(true);
+  must(...prepare);
+  must("vm", "switch", "--name", "vm1");
+  must("detach", "--id", "vm1");
+  expect(isReserved()).toBe(false);
+  // in a store of its own it is this host's from the beginning
+  must(...prepare);
+  isPrepared();
+  expect(isReserved()).toBe(true);
+  must("detach", "--id", "vm1");
+  expect(isReserved()).toBe(false);
+  // somebody else has got the address meanwhile: nothing is made, nothing is taken from it
   must(...attach, "--id", "vm2", "--ip", "192.168.122.150");
   expect(berth(...prepare)).toMatchObject({ code: 1, err: expect.stringContaining("192.168.122.150") });
   expect(list().map((r) => r.containerId)).toEqual(["vm2"]);
   expect(must("check")).toContain("ok ");
   must("detach", "--id", "vm2");
+});
+
+test("an address that another machine has is not given to a guest", () => {
+  w.address("peer", "eth0", "192.168.122.100/24");
+  writeFileSync("/run/careful.conf", JSON.stringify({ ...network, conflictDetection: { probes: 2, quarantineS: 1 } }));
+  const attach = ["attach", "--config", "/run/careful.conf", "--kind", "macvtap", "--tap-mode", "0600", "--id", "vm1"];
+  expect(berth(...attach)).toMatchObject({ code: 0, err: expect.stringContaining("192.168.122.100 is in quarantine") });
+  expect(rowOf("vm1").addresses).toEqual(["192.168.122.101/24", "fd22::101/64"]);
+  expect(must("check")).toContain("ok ");
+  must("detach", "--id", "vm1");
+  w.ip("peer", "address del 192.168.122.100/24 dev eth0");
+  rmSync("/var/lib/cni/networks/tasks", { recursive: true });
 });
 
 describe("the program of a machine", () => {
