@@ -30,6 +30,8 @@ export interface GuestRecord {
   readonly held?: true;
   /** The machine's manager makes the link, with this MAC. */
   readonly foreignLink?: true;
+  /** It came from a host that reserves in the same store: whoever has the machine releases its addresses. */
+  readonly commonStore?: true;
   /** The process that it is for: without it, it is nobody's. Absent: it stays until it is detached. */
   readonly process?: ProcessIdentity;
 }
@@ -243,6 +245,7 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
     steps: listOf(isStep),
     held: maybe(isTrue),
     foreignLink: maybe(isTrue),
+    commonStore: maybe(isTrue),
     process: maybe(isProcess),
   });
 
