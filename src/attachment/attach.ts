@@ -53,7 +53,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   const prepared = prepare(request, cloud);
   using places = prepared.places;
   mark("prepared");
-  using _lock = lockAttachment(request.key);
+  using _lock = await lockAttachment(request.key);
   mark("locked");
   await replaceRemains(request.key, places, ipam);
   mark("no remains");

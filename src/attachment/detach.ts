@@ -46,7 +46,7 @@ export interface DetachRequest {
  */
 export async function detach(request: DetachRequest): Promise<void> {
   checkKey(request.key);
-  using _lock = lockAttachment(request.key);
+  using _lock = await lockAttachment(request.key);
   const record = readRecordIfSound(request.key);
   const netns = request.netns === undefined || request.netns === "" ? record?.netns : request.netns;
   const { ipam, cloud } = await providersOf(request.config, request.delegate);

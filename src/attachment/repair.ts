@@ -58,7 +58,7 @@ export async function enforce(
   scope: Scope,
   wanted: (current: AttachmentRecord) => AttachmentRecord,
 ): Promise<Repair> {
-  using _lock = lockAttachment(key);
+  using _lock = await lockAttachment(key);
   const recorded = readRecord(key);
   if (recorded === undefined) throw new Failure("missing", `repair ${describeKey(key)}: it is detached`);
   const current = wanted(recorded);

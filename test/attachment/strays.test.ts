@@ -5,7 +5,7 @@ import { findStrayReservations, releaseStray } from "../../src/attachment/stray-
 import { findStrays, removeStrays } from "../../src/attachment/strays.ts";
 import { LINK_GROUP_BERTH } from "../../src/kernel/protocol.ts";
 import { describeLeftovers } from "../../src/cli/leftovers.ts";
-import { Failure } from "../../src/report/failure.ts";
+import type { Failure } from "../../src/report/failure.ts";
 import { call } from "../cni/call.ts";
 import { HOST, type Snapshot, TestWorld } from "../world.ts";
 

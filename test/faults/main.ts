@@ -9,6 +9,7 @@ const executable = `${root}dist/berth`;
 const page = `${root}docs/reliability.md`;
 /** Each in namespaces of its own. They wait for the kernel most of their time. */
 const WORKERS = 4;
+const MARKED = /(<!-- faults -->\n)[^]*(<!-- \/faults -->)/u;
 
 const arguments_ = process.argv.slice(2);
 
@@ -63,23 +64,39 @@ const HEADINGS = [
   "broken promises",
 ];
 
-function table(tallies: readonly Tally[]): string {
-  const total = tallies.reduce(together);
-  const rows = [
-    HEADINGS,
-    HEADINGS.map(() => "---"),
-    ...tallies.map(row),
-    row({ ...total, verb: "**all**", network: "" }),
-  ];
-  return rows.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+/** A table of rows, with their sums. */
+function table(rows: readonly (readonly string[])[]): string {
+  const sums = HEADINGS.slice(2).map((_, i) =>
+    rows.reduce((sum, cells) => sum + Number((cells[i + 2] ?? "0").replaceAll(",", "")), 0),
+  );
+  const total = ["**all**", "", ...sums.map((n) => n.toLocaleString("en-US"))];
+  const all = [HEADINGS, HEADINGS.map(() => "---"), ...rows, total];
+  return all.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
-/** Replaces what stands between two marks. */
-function writeDocs(text: string): void {
-  const between = /(<!-- faults -->\n)[^]*(<!-- \/faults -->)/u;
+/** The rows that the page has by now, of scenarios that were not run again. */
+function formerRows(tallies: readonly Tally[]): string[][] {
+  const [, text = ""] = MARKED.exec(readFileSync(page, "utf8"))?.[0].split("faults -->") ?? [];
+  const rows = text.split("\n").map((line) =>
+    line
+      .split("|")
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+  const known = new Set(scenarios(executable).map((s) => `${s.verb} ${s.network.name}`));
+  for (const { verb, network } of tallies) known.delete(`${verb} ${network}`);
+  return rows.filter(([verb, network]) => known.has(`${verb} ${network}`));
+}
+
+/** Replaces what the page has of these scenarios. */
+function writeDocs(tallies: readonly Tally[], on: string): void {
+  const order = scenarios(executable).map((s) => `${s.verb} ${s.network.name}`);
+  const place = ([verb, network]: readonly string[]): number => order.indexOf(`${verb} ${network}`);
+  const rows = [...formerRows(tallies), ...tallies.map(row)].toSorted((a, b) => place(a) - place(b));
+  const text = `${table(rows)}\n\n${on}.`;
   writeFileSync(
     page,
-    readFileSync(page, "utf8").replace(between, (_, a: string, b: string) => `${a}\n${text}\n\n${b}`),
+    readFileSync(page, "utf8").replace(MARKED, (_, a: string, b: string) => `${a}\n${text}\n\n${b}`),
   );
   Bun.spawnSync([process.execPath, "fmt", "--no-script", page], { cwd: root });
 }
@@ -108,9 +125,8 @@ async function main(words: readonly string[]): Promise<number> {
     );
     for (const violation of tally.violations) console.log(`  ${violation}`);
   }
-  const text = `${table(tallies)}\n\n${on}; ${((performance.now() - start) / 1000).toFixed(0)} s.`;
-  console.log(`\n${text}`);
-  if (arguments_.includes("--docs")) writeDocs(text);
+  console.log(`\n${table(tallies.map(row))}\n\n${on}; ${((performance.now() - start) / 1000).toFixed(0)} s.`);
+  if (arguments_.includes("--docs")) writeDocs(tallies, on);
   return tallies.some((t) => t.violations.length > 0) ? 1 : 0;
 }
 
