@@ -5,10 +5,10 @@ mark("start");
 const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
 const verb = process.env["CNI_COMMAND"];
 if (verb !== undefined && verb !== "") {
-  const { cni } = await import("./cni/cni.ts");
-  const { readDescriptor, writeDescriptor } = await import("./kernel/files.ts");
+  const { cni, ownStdin } = await import("./cni/cni.ts");
+  const { writeDescriptor } = await import("./kernel/files.ts");
   mark("modules loaded");
-  const answer = await cni(process.env, () => readDescriptor(0, "stdin"), name);
+  const answer = await cni(process.env, ownStdin, name);
   for (const remark of answer.remarks) console.error(`berth: ${remark}`);
   let { exitCode } = answer;
   try {

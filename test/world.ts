@@ -58,10 +58,10 @@ function environment(env: Record<string, string>): Record<string, string> {
   return all;
 }
 
-/** Waits, at most 10 s, until something holds; it is asked every 20 ms. Throws where it does not come to hold. */
-export async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const end = performance.now() + 10_000; !holds();) {
-    if (performance.now() > end) throw new Error(`waited 10 s in vain: ${what}`);
+/** Waits until something holds; it is asked every 20 ms. Throws where it does not come to hold in time. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 10_000): Promise<void> {
+  for (const end = performance.now() + limitMs; !(await holds());) {
+    if (performance.now() > end) throw new Error(`waited ${limitMs / 1000} s in vain: ${what}`);
     await Bun.sleep(20);
   }
 }

@@ -1,4 +1,5 @@
 // Attaching: from a request to an applied plan.
+import { withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import type { Allocation, IpamProvider, Seat } from "../ipam/provider.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
@@ -57,7 +58,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   mark("locked");
   await replaceRemains(request.key, places, ipam);
   mark("no remains");
-  const facts = gather(request, prepared);
+  const facts = await gather(request, prepared);
   mark("facts");
   const intent = intentOf(request, places, facts.parent);
   writeRecord(intent); // from here on a killed process leaves a record from which everything is released
@@ -181,7 +182,7 @@ async function setAside(
   before: number,
 ): Promise<string | undefined> {
   if (!(thrown instanceof AddressConflict) || before >= MAX_CONFLICTS) return undefined;
-  if (ips.some((ip) => parseIp(ip.replace(/\/.*/u, "")) === thrown.ip)) return undefined;
+  if (ips.some((ip) => parseIp(withoutPrefix(ip)) === thrown.ip)) return undefined;
   const seconds = quarantineOf(config);
   const done = await ipam.quarantine(key, thrown.ip, thrown.holder, seconds);
   return done ? `${thrown.ip} is in quarantine for ${seconds} s: ${thrown.holder} has it` : undefined;
@@ -212,7 +213,7 @@ export async function previewAttach(
   const { ipam, cloud } = await providersOf(request.config, request.delegate);
   const prepared = prepare(request, cloud);
   using _places = prepared.places;
-  const facts = gather(request, prepared);
+  const facts = await gather(request, prepared);
   await requireFree(request, prepared, facts);
   const asked = request.moved === undefined ? request.ips : addressesOf(request.moved);
   const allocation = await ipam.preview(request.key, asked, seatOf(request, prepared, facts));

@@ -357,7 +357,7 @@ function object25(x: unknown): boolean {
   const x18 = x["defaultRoute"];
   if (!(x18 === undefined || (((typeof x18 === "boolean") || (x18 === "auto"))))) return false;
   const x19 = x["sourceRouting"];
-  if (!(x19 === undefined || (typeof x19 === "boolean"))) return false;
+  if (!(x19 === undefined || (((typeof x19 === "boolean") || (x19 === "only"))))) return false;
   const x20 = x["conflictDetection"];
   if (!(x20 === undefined || (((typeof x20 === "boolean") || (object6(x20)))))) return false;
   const x21 = x["ipam"];

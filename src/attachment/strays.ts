@@ -252,8 +252,8 @@ export function findStrays(failed: (failure: Failure) => void): Strays {
 }
 
 /** The commands that would remove a stray. */
-export function explainRemoval({ netns, plan }: Stray): string[] {
-  return explainUndo(plan, netns);
+export async function explainRemoval({ netns, plan }: Stray): Promise<string[]> {
+  return await explainUndo(plan, netns);
 }
 
 function parentsIn(strays: readonly Stray[]): string[] {

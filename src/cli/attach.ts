@@ -65,7 +65,7 @@ function attachPlace(flags: Flags, config: NetworkConfig): { netns: string; cont
 
 async function dryRun(request: AttachRequest, json: boolean): Promise<void> {
   const { plan, allocation, guest } = await previewAttach(request);
-  const commands = [...(allocation.port?.commands ?? []), ...explainPlan(plan, request.netns)];
+  const commands = [...(allocation.port?.commands ?? []), ...(await explainPlan(plan, request.netns))];
   if (json) printJson({ key: request.key, allocation, plan, commands, ...(guest === undefined ? {} : { guest }) });
   else for (const line of [...commands, ...inGuest(guest)]) console.log(line);
 }

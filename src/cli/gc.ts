@@ -59,18 +59,16 @@ async function preview(flags: Flags): Promise<void> {
   const found = orphans((f) => unreadable.push(f));
   const { strays, failures } = await straysOf(flags);
   const left = findLeftovers(flags.confDir, flags.grace);
-  const commands = [
-    ...found.flatMap((r) => [
-      `# ${describeKey(r.key)}`,
-      ...explainUndo(
-        r.plan.filter((s) => s.where !== "container"),
-        r.netns,
-      ),
-    ]),
+  const commands: string[] = [];
+  for (const { key, plan, netns } of found) {
+    const onHost = plan.filter((step) => step.where !== "container");
+    commands.push(`# ${describeKey(key)}`, ...(await explainUndo(onHost, netns)));
+  }
+  commands.push(
     ...strays.flatMap((s) => [`# ${s.what}`, ...s.commands]),
     ...describeLeftovers(left).map((what) => `# of no record, with --yes: ${what}`),
-    ...explainLeftovers(left),
-  ];
+    ...(await explainLeftovers(left)),
+  );
   // the records that cannot be read are named by both
   complain([...(left.failures.length > 0 ? [] : unreadable), ...failures, ...left.failures]);
   const unrecorded = describeUnrecorded(left);

@@ -57,8 +57,9 @@ export function describeUnrecorded({ unrecorded }: Pick<Leftovers, "unrecorded">
 }
 
 /** The commands that would remove everything. */
-export function explainLeftovers({ strays, reservations }: Leftovers): string[] {
-  return [...strays.flatMap(explainRemoval), ...reservations.flatMap(explainRelease)];
+export async function explainLeftovers({ strays, reservations }: Leftovers): Promise<string[]> {
+  const removals = await Promise.all(strays.map(explainRemoval));
+  return [...removals.flat(), ...reservations.flatMap(explainRelease)];
 }
 
 /** Removes what was found. @returns each thing that was removed, in words, and what could not be */

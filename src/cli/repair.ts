@@ -30,7 +30,7 @@ async function repairOne(record: AttachmentRecord, dryRun: boolean): Promise<Out
   try {
     if (!dryRun) return { key, found: (await repair(record)).found };
     const { found, plan, obsolete } = await previewRepair(record);
-    return { key, found, commands: [...explainUndo(obsolete, netns), ...explainPlan(plan, netns)] };
+    return { key, found, commands: [...(await explainUndo(obsolete, netns)), ...(await explainPlan(plan, netns))] };
   } catch (e) {
     return { key, found: [], failure: asFailure(e, `repair ${describeKey(key)}`) };
   }

@@ -103,7 +103,7 @@ async function dryRun(flags: Flags, argv: readonly string[]): Promise<void> {
     }
     const request = vmRequest(network, flags.name, flags, {});
     const preview = await previewAttach(request);
-    commands.push(...explainPlan(preview.plan, request.netns), ...inGuest(preview.guest));
+    commands.push(...(await explainPlan(preview.plan, request.netns)), ...inGuest(preview.guest));
     legs.push({ record: { key: request.key, ...preview }, tap: tapPathOf(preview) ?? "" });
   }
   const paths = devicesOf(legs, flags).map((path, i) => `${FIRST + i}<>${quote(path)}`);

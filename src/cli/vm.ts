@@ -61,7 +61,7 @@ const prepare = buildCommand({
       const request = vmRequest(networkOf(flags, state), machine, flags, { held: true }, state);
       if (flags.dryRun) {
         const { plan, guest } = await previewAttach(request);
-        const commands = explainPlan(plan, request.netns);
+        const commands = await explainPlan(plan, request.netns);
         if (flags.json) printJson({ key: request.key, plan, commands, guest });
         else for (const line of commands) console.log(line);
         return;
@@ -102,7 +102,7 @@ async function switchCommands({ away, ...flags }: SwitchFlags): Promise<string[]
     const { held: _, ...guest } = record.guest;
     const moved = { ...record, guest: away ? { ...guest, held: true as const } : guest };
     const { plan, obsolete } = await previewRepair(moved);
-    commands.push(...explainUndo(obsolete, record.netns), ...explainPlan(plan, record.netns));
+    commands.push(...(await explainUndo(obsolete, record.netns)), ...(await explainPlan(plan, record.netns)));
   }
   return commands;
 }

@@ -1,4 +1,6 @@
 // The CNI plugin: one call, one answer on stdout, one exit status.
+import { withoutPrefix } from "../address/cidr.ts";
+import { readDescriptor } from "../kernel/files.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
 import { errorJson } from "./error.ts";
@@ -6,6 +8,11 @@ import { type Call, type Environment, parseJson, readCall, readStdin, validAttac
 import { prevResultAddresses, resultJson } from "./result.ts";
 import { isVerb, verbs } from "./verbs.ts";
 import { newest, versionJson, versionOf } from "./version.ts";
+
+/** The standard input of this process, to its end. Throws `SysError`. */
+export function ownStdin(): string {
+  return readDescriptor(0, "stdin");
+}
 
 /** What a call is answered with. */
 export interface Answer {
@@ -81,7 +88,8 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
       );
     }
     case "DEL": {
-      const known = prevResultAddresses(call.prevResult, key.ifName).map((cidr) => cidr.replace(/\/.*/u, ""));
+      const known: string[] = [];
+      for (const cidr of prevResultAddresses(call.prevResult, key.ifName)) known.push(withoutPrefix(cidr));
       const { detach } = await import("../attachment/detach.ts");
       mark("detach loaded");
       await detach({ key, netns, config, knownIps: known, delegate });

@@ -35,8 +35,6 @@ export interface DockerEndpoint {
   readonly reservations: readonly string[];
   /** Where it was joined and not left: path of the container's namespace, which may not exist yet. */
   readonly sandbox?: string;
-  /** The routes that Docker was told to make there, as CIDRs; absent: none. */
-  readonly routes?: readonly string[];
 }
 
 /** Where the reservations of a pool's addresses are, and which addresses it has. */
@@ -51,7 +49,7 @@ export interface Pool {
 }
 
 /** An address that was reserved for Docker, and is no endpoint's yet. */
-interface Grant {
+export interface Grant {
   /** Of this file's form. */
   readonly version: typeof VERSION;
   readonly id: string;

@@ -1,4 +1,5 @@
 // Any other IPAM plugin, executed from CNI_PATH (CNI spec 1.1.0, section 4 "Plugin Delegation").
+import { withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import { isExecutable, statusOf } from "../kernel/files.ts";
 import { Failure } from "../report/failure.ts";
@@ -43,7 +44,7 @@ function isAtLeast(version: string, wanted: readonly [major: number, minor: numb
 }
 
 function bare(text: string): string {
-  const ip = text.replace(/\/.*/u, "").trim();
+  const ip = withoutPrefix(text).trim();
   return parseIp(ip) ?? ip;
 }
 

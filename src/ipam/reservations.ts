@@ -188,6 +188,7 @@ export class Reservations {
   /** Addresses whose quarantine is over. */
   #ended(): string[] {
     const directory = this.#path(QUARANTINE);
+    if (!isThere(directory)) return []; // looking first is quicker than an exception
     const names = listDirectory(directory, "refuse").map((entry) => entry.name);
     return names.filter((ip) => (statusOf(`${directory}/${ip}`, "see")?.modified ?? 0) <= Date.now());
   }
@@ -304,7 +305,8 @@ export class Reservations {
    */
   releaseHolder(holder: Holder, hint: readonly string[]): string[] {
     const content = contentOf(holder);
-    const found = hint.filter((ip) => this.holderOf(ip) === content);
+    const found: string[] = [];
+    for (const ip of hint) if (this.holderOf(ip) === content) found.push(ip);
     if (hint.length === 0 || found.length < hint.length) {
       this.tidy();
       const all = this.list();

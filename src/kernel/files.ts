@@ -2,23 +2,30 @@
 // netlink work of an attachment (docs/performance.md).
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { Errno, SysError } from "./errno.ts";
-import { close, cString, lastErrno, open } from "./libc.ts";
+import { close, cString, lastErrno, lazily, open } from "./libc.ts";
 
-const { i32, i64, u32, u64, ptr: pointer } = FFIType;
-const { symbols: c } = dlopen("libc.so.6", {
+const { i32, i64_fast: i64, u32, u64, ptr: pointer } = FFIType;
+const LIBRARY = "libc.so.6";
+// as in libc.ts: these are the ones that an attachment needs
+const { symbols: c } = dlopen(LIBRARY, {
   read: { args: [i32, pointer, u64], returns: i64 },
   write: { args: [i32, pointer, u64], returns: i64 },
   statx: { args: [i32, pointer, i32, u32, pointer], returns: i32 },
   rename: { args: [pointer, pointer], returns: i32 },
   link: { args: [pointer, pointer], returns: i32 },
   unlink: { args: [pointer], returns: i32 },
-  rmdir: { args: [pointer], returns: i32 },
-  mkdir: { args: [pointer, u32], returns: i32 },
-  readlink: { args: [pointer, pointer, u64], returns: i64 },
-  access: { args: [pointer, i32], returns: i32 },
-  utimensat: { args: [i32, pointer, pointer, i32], returns: i32 },
-  getdents64: { args: [i32, pointer, u64], returns: i64 },
 });
+const others = lazily(
+  () =>
+    dlopen(LIBRARY, {
+      rmdir: { args: [pointer], returns: i32 },
+      mkdir: { args: [pointer, u32], returns: i32 },
+      readlink: { args: [pointer, pointer, u64], returns: i64 },
+      access: { args: [pointer, i32], returns: i32 },
+      utimensat: { args: [i32, pointer, pointer, i32], returns: i32 },
+      getdents64: { args: [i32, pointer, u64], returns: i64 },
+    }).symbols,
+);
 
 // include/uapi/asm-generic/fcntl.h
 const O_WRONLY = 1;
@@ -89,7 +96,7 @@ export function readDescriptor(fd: number, path: string): string {
   let length = 0;
   let streaming: TextDecoder | undefined;
   for (;;) {
-    const n = Number(c.read(fd, ptr(buffer), BigInt(buffer.length)));
+    const n = Number(c.read(fd, ptr(buffer), buffer.length));
     if (n < 0) {
       const errno = lastErrno();
       if (errno === Errno.EINTR) continue;
@@ -154,7 +161,7 @@ export function writeFile(path: string, content: string, { mode = 0o644, only }:
 export function writeDescriptor(fd: number, content: string, path: string): void {
   let rest = encoder.encode(content);
   while (rest.length > 0) {
-    const n = Number(c.write(fd, ptr(rest), BigInt(rest.length)));
+    const n = Number(c.write(fd, ptr(rest), rest.length));
     const errno = n < 0 ? lastErrno() : 0;
     if (n > 0) rest = rest.subarray(n);
     else if (errno === Errno.EAGAIN) Bun.sleepSync(1); // a pipe that somebody made non-blocking, and nobody reads just now
@@ -190,7 +197,7 @@ export function removeDirectory(path: string): void {
     else removeFile(`${path}/${name}`);
   }
   const p = cString(path);
-  if (c.rmdir(ptr(p)) === 0) return;
+  if (others().rmdir(ptr(p)) === 0) return;
   const e = new SysError(`rmdir ${path}`, lastErrno());
   if (!isMissing(e)) throw e;
 }
@@ -198,7 +205,7 @@ export function removeDirectory(path: string): void {
 /** Makes a directory where it is missing, and those above it. Throws `SysError`. */
 export function makeDirectory(path: string, mode = 0o755): void {
   const p = cString(path);
-  if (c.mkdir(ptr(p), mode) === 0) return;
+  if (others().mkdir(ptr(p), mode) === 0) return;
   const errno = lastErrno();
   const above = path.slice(0, path.lastIndexOf("/"));
   if (errno === Errno.ENOENT && above !== "") {
@@ -240,14 +247,14 @@ export function isThere(path: string): boolean {
 /** What a symbolic link says. Throws `SysError`. */
 export function readLink(path: string): string {
   const p = cString(path);
-  const n = check("readlink", path, c.readlink(ptr(p), ptr(buffer), BigInt(buffer.length)));
+  const n = check("readlink", path, others().readlink(ptr(p), ptr(buffer), buffer.length));
   return decoder.decode(buffer.subarray(0, n));
 }
 
 /** True where this process may execute the file. */
 export function isExecutable(path: string): boolean {
   const p = cString(path);
-  return c.access(ptr(p), X_OK) === 0;
+  return others().access(ptr(p), X_OK) === 0;
 }
 
 /** Sets the time of a file's last change, milliseconds since the epoch. Throws `SysError`. */
@@ -255,7 +262,7 @@ export function setModified(path: string, milliseconds: number): void {
   const [p, seconds] = [cString(path), Math.floor(milliseconds / 1000)];
   const time = [BigInt(seconds), BigInt(Math.floor((milliseconds - seconds * 1000) * 1e6))];
   const times = new Uint8Array(new BigInt64Array([...time, ...time]).buffer);
-  check("set the time of", path, c.utimensat(AT_FDCWD, ptr(p), ptr(times), 0));
+  check("set the time of", path, others().utimensat(AT_FDCWD, ptr(p), ptr(times), 0));
 }
 
 /** What is in a directory, in no order; nothing where there is none. Throws `SysError`, ELOOP for a link that is to be refused. */
@@ -270,7 +277,7 @@ export function listDirectory(path: string, links: Links = "follow"): DirectoryE
   const entries: DirectoryEntry[] = [];
   try {
     for (;;) {
-      const n = check("list", path, c.getdents64(fd, ptr(buffer), BigInt(buffer.length)));
+      const n = check("list", path, others().getdents64(fd, ptr(buffer), buffer.length));
       if (n === 0) return entries;
       const v = new DataView(buffer.buffer, 0, n);
       for (let at = 0; at < n; at += v.getUint16(at + 16, true)) {

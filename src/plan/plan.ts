@@ -1,54 +1,52 @@
 // A plan read four ways: applied, undone, verified, explained.
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
-import { accessLink } from "./access-link.ts";
-import { addressPairs } from "./address-pairs.ts";
 import { address } from "./address.ts";
-import { announce } from "./announce.ts";
-import { down } from "./down.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
 import { link } from "./link.ts";
-import { neighbour } from "./neighbour.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import type { Places } from "./places.ts";
-import { probe } from "./probe.ts";
-import { reach } from "./reach.ts";
 import { route } from "./route.ts";
-import { rule } from "./rule.ts";
-import { settle } from "./settle.ts";
 import { inside, shellFor } from "./shell.ts";
 import type { Step } from "./step.ts";
 import type { Occasion, StepType } from "./step-type.ts";
 import { sysctl } from "./sysctl.ts";
-import { tableRule } from "./table-rule.ts";
-import { tap } from "./tap.ts";
 import { up } from "./up.ts";
 
 /** An attachment's ordered list of small changes. */
 export type Plan = readonly Step[];
 
-const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>> } = {
-  link,
-  "access-link": accessLink,
-  sysctl,
-  address,
-  up,
-  down,
-  tap,
-  settle,
-  probe,
-  announce,
-  reach,
-  route,
-  rule,
-  "table-rule": tableRule,
-  neighbour,
-  "address-pairs": addressPairs,
-};
+type Types = { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>> };
 
+/** The types that every attachment has. */
+const common = { link, sysctl, address, up, route };
+/** The others are loaded where a plan has such a step. */
+const others: { readonly [T in Exclude<Step["type"], keyof typeof common>]: () => Promise<Types[T]> } = {
+  "access-link": async () => (await import("./access-link.ts")).accessLink,
+  down: async () => (await import("./down.ts")).down,
+  tap: async () => (await import("./tap.ts")).tap,
+  settle: async () => (await import("./settle.ts")).settle,
+  probe: async () => (await import("./probe.ts")).probe,
+  announce: async () => (await import("./announce.ts")).announce,
+  reach: async () => (await import("./reach.ts")).reach,
+  rule: async () => (await import("./rule.ts")).rule,
+  "table-rule": async () => (await import("./table-rule.ts")).tableRule,
+  neighbour: async () => (await import("./neighbour.ts")).neighbour,
+  "address-pairs": async () => (await import("./address-pairs.ts")).addressPairs,
+};
+const loaded: Partial<Record<Step["type"], unknown>> = { ...common };
+
+/** Loads the types of a plan's steps. */
+async function load(plan: Plan): Promise<void> {
+  for (const { type } of plan) {
+    if (loaded[type] === undefined && type in others) loaded[type] = await others[type as keyof typeof others]();
+  }
+}
+
+/** The type of a step of a plan that was given to {@link load}. */
 function typeOf<S extends Step>(step: S): StepType<S> {
-  // the table pairs each type's name with its module; TypeScript cannot follow that through a union
-  return types[step.type] as unknown as StepType<S>;
+  // the tables pair each type's name with its module; TypeScript cannot follow that through a union
+  return loaded[step.type] as StepType<S>;
 }
 
 /** What a plan needs beside its namespaces. */
@@ -66,6 +64,7 @@ export interface PlanOptions extends PipelineOptions {
  * @returns what the caller ought to know though it succeeded, a sentence each
  */
 export async function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<readonly string[]> {
+  await load(plan);
   const pipeline = new Pipeline(places, options);
   try {
     using section = new HostSection(options.lockHost);
@@ -111,6 +110,7 @@ export async function rollBack(
  * @returns what did not hold, a sentence each
  */
 export async function mendPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<string[]> {
+  await load(plan);
   const pipeline = new Pipeline(places, options);
   using section = new HostSection(options.lockHost);
   const found: string[] = [];
@@ -140,8 +140,11 @@ export function undoPlan(plan: Plan, places: Places, lockHost?: LockHost): Promi
 
 /** The steps to be undone one by one: addresses, routes and neighbours of a link that the plan made go with that link. */
 function withoutWhatGoesWithLinks(plan: Plan): Plan {
-  const links = new Set(plan.flatMap((s) => (s.type === "link" ? [`${s.where} ${s.name}`] : [])));
-  return plan.filter((s) => !("link" in s && links.has(`${s.where} ${s.link}`)));
+  const links: string[] = [];
+  for (const s of plan) if (s.type === "link") links.push(`${s.where} ${s.name}`);
+  const rest: Step[] = [];
+  for (const s of plan) if (!("link" in s && links.includes(`${s.where} ${s.link}`))) rest.push(s);
+  return rest;
 }
 
 async function undoSteps(
@@ -150,6 +153,7 @@ async function undoSteps(
   occasion: Occasion,
   lockHost: LockHost | undefined,
 ): Promise<Failure[]> {
+  await load(plan);
   const pipeline = new Pipeline(places);
   using section = new HostSection(lockHost);
   for (const [i, step] of withoutWhatGoesWithLinks(plan).toReversed().entries()) {
@@ -169,6 +173,7 @@ async function undoSteps(
 
 /** Compares a plan with the kernel: a sentence for each thing that does not hold. */
 export async function verifyPlan(plan: Plan, places: Places): Promise<string[]> {
+  await load(plan);
   const found: string[] = [];
   for (const step of plan) {
     if (step.where === "cloud" && !places.reaches(step)) continue;
@@ -179,8 +184,9 @@ export async function verifyPlan(plan: Plan, places: Places): Promise<string[]> 
 }
 
 /** The commands that would have built the same state; paste them into a root shell on the host. */
-export function explainPlan(plan: Plan, netns: string): string[] {
+export async function explainPlan(plan: Plan, netns: string): Promise<string[]> {
   const shell = shellFor(netns);
+  await load(plan);
   return plan.flatMap((step) => typeOf(step).explain(step, shell));
 }
 
@@ -190,8 +196,9 @@ export function explainInside(plan: Plan): string[] {
 }
 
 /** The commands that would undo it; what goes with a link that is deleted is left out. */
-export function explainUndo(plan: Plan, netns: string): string[] {
+export async function explainUndo(plan: Plan, netns: string): Promise<string[]> {
   const shell = shellFor(netns);
+  await load(plan);
   return withoutWhatGoesWithLinks(plan)
     .toReversed()
     .flatMap((step) => typeOf(step).explainUndo(step, shell));

@@ -141,12 +141,14 @@ export interface RouteStep {
   readonly route: Route;
 }
 
-/** Adds a rule: packets from an address look their route up in a table before the main one. */
+/** Adds a rule: packets from an address, or to some, look their route up in a table before the main one. */
 export interface RuleStep {
   readonly type: "rule";
   readonly where: Where;
-  /** The address, without prefix length. */
-  readonly from: string;
+  /** The address, without prefix length; absent: any. */
+  readonly from?: string;
+  /** Absent: anywhere. */
+  readonly to?: Cidr;
   readonly table: number;
   readonly priority: number;
 }

@@ -4,7 +4,7 @@ import { compile } from "../../scripts/compile.ts";
 import { runScenario, scenarios } from "./run.ts";
 
 /** Points of each scenario, evenly spread; which ones changes from day to day. */
-const SAMPLE = 9;
+const SAMPLE = 5;
 const offset = Math.floor(Date.now() / 86_400_000);
 
 describe.skipIf(Bun.which("strace") === null)("faults, a sample (skipped where strace is not installed)", () => {
