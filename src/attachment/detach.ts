@@ -25,6 +25,7 @@ import {
   lockShared,
   ownerOf,
   readRecordIfSound,
+  remainingSteps,
   removeRecord,
 } from "./record.ts";
 
@@ -71,7 +72,8 @@ export async function detach(request: DetachRequest): Promise<void> {
     const routes = hostRoutesTo(places.host.netlink, released, request.key);
     failures.push(...(await undoPlan(routes, places, lockFor(routes))));
   } else {
-    failures.push(...(await undoPlan(record.plan, places, () => lockShared(record.parent, record.plan))));
+    const plan = remainingSteps(record);
+    failures.push(...(await undoPlan(plan, places, () => lockShared(record.parent, plan))));
     mark("undone");
     await release(addressesOf(record.allocation));
     mark("released");

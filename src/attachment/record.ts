@@ -12,6 +12,7 @@ import {
 } from "../kernel/files.ts";
 import { Errno, SysError } from "../kernel/errno.ts";
 import { lockFile, tryLockFile } from "../kernel/locks.ts";
+import { bootId } from "../kernel/namespaces.ts";
 import { isRunning } from "../kernel/processes.ts";
 import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -246,13 +247,26 @@ export function attachmentsOn(parent: string, except: Key): string[] {
   });
 }
 
+/** False for a record that a kept /run brought over a boot. */
+export function isOfThisBoot({ boot }: AttachmentRecord): boolean {
+  return boot === undefined || boot === bootId();
+}
+
+/**
+ * The steps that there may be something left of: of a former boot's nothing in the kernel, where another attachment may
+ * have the same addresses by now.
+ */
+export function remainingSteps(record: AttachmentRecord): Plan {
+  return isOfThisBoot(record) ? record.plan : record.plan.filter((step) => step.where === "cloud");
+}
+
 /**
  * True where a record's namespace is gone, or another one than was attached, or the process that it was for. Throws
  * `Failure`, `SysError` where that cannot be looked at.
  */
 export function hasLostNamespace(record: AttachmentRecord): boolean {
   const process = record.guest?.process;
-  if (process !== undefined && !isRunning(process)) return true;
+  if (!isOfThisBoot(record) || (process !== undefined && !isRunning(process))) return true; // inode numbers come again
   using places = Places.find(record.netns);
   return places.container === undefined || places.container.inode !== record.netnsInode;
 }

@@ -18,7 +18,8 @@ async function share(scenario: number, worker: number): Promise<void> {
   hideMachine();
   const chosen = scenarios(executable)[scenario];
   if (chosen === undefined) throw new Error(`there is no scenario ${scenario}`);
-  console.log(JSON.stringify(await runScenario(chosen, (n) => n % WORKERS === worker)));
+  const tally = await runScenario(chosen, (points) => [...points.keys()].filter((n) => n % WORKERS === worker));
+  console.log(JSON.stringify(tally));
   process.exit(0); // whatever was left running goes with the namespace
 }
 
