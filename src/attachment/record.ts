@@ -5,7 +5,7 @@ import {
   isMissing,
   listDirectory,
   makeDirectory,
-  readFileIfThere,
+  readOwnFile,
   removeFile,
   renameFile,
   writeFile,
@@ -149,15 +149,12 @@ export function readRecord(key: Key): AttachmentRecord | undefined {
 function read(path: string): AttachmentRecord | undefined {
   let text;
   try {
-    text = readFileIfThere(path, "refuse");
+    text = readOwnFile(path);
   } catch (e) {
-    throw isLink(e) ? damaged(path, "it is a symbolic link", e) : ioFailure(`read the record ${path}`, e);
+    if (e instanceof SysError && e.errno === Errno.ELOOP) throw damaged(path, "it is a symbolic link", e);
+    throw ioFailure(`read the record ${path}`, e);
   }
   return text === undefined ? undefined : parse(path, text);
-}
-
-function isLink(e: unknown): boolean {
-  return e instanceof SysError && e.errno === Errno.ELOOP;
 }
 
 /** Of a record that Berth did not write so. */

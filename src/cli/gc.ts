@@ -61,7 +61,7 @@ async function preview(flags: Flags): Promise<void> {
   const left = findLeftovers(flags.confDir, flags.grace);
   const commands: string[] = [];
   for (const { key, plan, netns } of found) {
-    const onHost = plan.filter((step) => step.where !== "container");
+    const onHost = plan.filter((s) => s.where !== "container");
     commands.push(`# ${describeKey(key)}`, ...(await explainUndo(onHost, netns)));
   }
   commands.push(

@@ -58,8 +58,9 @@ export function describeUnrecorded({ unrecorded }: Pick<Leftovers, "unrecorded">
 
 /** The commands that would remove everything. */
 export async function explainLeftovers({ strays, reservations }: Leftovers): Promise<string[]> {
-  const removals = await Promise.all(strays.map(explainRemoval));
-  return [...removals.flat(), ...reservations.flatMap(explainRelease)];
+  const removals: string[] = [];
+  for (const stray of strays) removals.push(...(await explainRemoval(stray)));
+  return [...removals, ...reservations.flatMap(explainRelease)];
 }
 
 /** Removes what was found. @returns each thing that was removed, in words, and what could not be */

@@ -8,7 +8,7 @@ import {
   isMissing,
   listDirectory,
   makeDirectory,
-  readFile,
+  readOwnFile,
   removeFile,
   renameFile,
   writeFile,
@@ -17,7 +17,8 @@ import { Failure } from "../report/failure.ts";
 import type { DockerNetwork } from "./options.ts";
 
 const DIRECTORY = "/var/lib/berth/docker";
-const VERSION = 1;
+/** Of the files' form that this Berth writes and reads. */
+export const VERSION = 1;
 /** The ending of a file while it is written. */
 const UNFINISHED = ".new";
 
@@ -134,7 +135,7 @@ class Store<T extends Kept> {
   #read(name: string): T {
     const path = `${this.#directory}/${name}`;
     const advice = "Remove it, and create the network anew.";
-    const json = parseJson(readFile(path, "refuse"), `read ${path}`, advice);
+    const json = parseJson(readOwnFile(path) ?? "", `read ${path}`, advice);
     const stated = isObject(json) ? json["version"] : undefined;
     if (Number.isSafeInteger(stated) && stated !== VERSION) {
       throw new Failure("decode", `read ${path}: its version is ${Number(stated)}, this Berth reads ${VERSION}`, {

@@ -78,8 +78,8 @@ export class Dockerd {
     const response = await fetch(`http://plugin/${call}`, {
       unix: this.#socket,
       method: "POST",
-      ...(signal === undefined ? {} : { signal }),
       headers: { Host: "%2Frun%2Fdocker%2Fplugins%2Fberth.sock" }, // as Docker's client has it
+      ...(signal === undefined ? {} : { signal }),
       body: typeof body === "string" ? body : JSON.stringify(body),
     });
     return { status: response.status, body: (await response.json()) as Answer["body"] };

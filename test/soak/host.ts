@@ -85,7 +85,7 @@ export class ManyHost extends TestWorld {
     const lines = (args: string): number => this.ip(HOST, args).split("\n").filter(Boolean).length;
     const files = STATES.filter((d) => existsSync(d)).flatMap((d) =>
       readdirSync(d, { recursive: true, withFileTypes: true }).filter(
-        (f) => f.isFile() && !f.parentPath.endsWith("/locks"),
+        (f) => f.isFile() && !f.parentPath.endsWith("/locks") && !f.name.startsWith("errors"),
       ),
     );
     return {
