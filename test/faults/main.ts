@@ -1,5 +1,6 @@
-// npm run test:faults [WORD…] [-- --docs]: kills dist/berth at every system call that it makes, and makes every call fail once.
-// WORDs choose scenarios by verb or network. With --docs the figures are written to docs/reliability.md.
+// npm run test:faults [WORD…] [-- --docs] [--every=N]: kills dist/berth at every system call that it makes, and makes every call fail once.
+// WORDs choose scenarios by verb or network; with --every=N only each Nth point is tried. With --docs the figures are written to
+// docs/reliability.md.
 import { readFileSync, writeFileSync } from "node:fs";
 import { describeMachine, hideMachine, inNamespaces, machine, namespacesRefused } from "../../bench/host.ts";
 import { runScenario, scenarios, type Tally } from "./run.ts";
@@ -12,19 +13,28 @@ const WORKERS = 4;
 const MARKED = /(<!-- faults -->\n)[^]*(<!-- \/faults -->)/u;
 
 const arguments_ = process.argv.slice(2);
+const every = Number(arguments_.find((a) => a.startsWith("--every="))?.slice("--every=".length) ?? 1);
 
 /** In namespaces: one worker's share of one scenario. Prints the tally. */
 async function share(scenario: number, worker: number): Promise<void> {
   hideMachine();
   const chosen = scenarios(executable)[scenario];
   if (chosen === undefined) throw new Error(`there is no scenario ${scenario}`);
-  const tally = await runScenario(chosen, (points) => [...points.keys()].filter((n) => n % WORKERS === worker));
+  const wanted = (n: number): boolean => n % every === 0 && (n / every) % WORKERS === worker;
+  const tally = await runScenario(chosen, (points) => [...points.keys()].filter(wanted));
   console.log(JSON.stringify(tally));
   process.exit(0); // whatever was left running goes with the namespace
 }
 
 async function startShare(scenario: number, worker: number): Promise<Tally> {
-  const command = inNamespaces(process.execPath, import.meta.path, "--share", `${scenario}`, `${worker}`);
+  const command = inNamespaces(
+    process.execPath,
+    import.meta.path,
+    "--share",
+    `${scenario}`,
+    `${worker}`,
+    `--every=${every}`,
+  );
   const child = Bun.spawn(command, { stdio: ["ignore", "pipe", "inherit"] });
   const [out] = await Promise.all([child.stdout.text(), child.exited]);
   const line = out.trim().split("\n").at(-1) ?? "";
@@ -47,14 +57,15 @@ function together(a: Tally, b: Tally): Tally {
   };
 }
 
-function row({ verb, network, tried, ended, violations }: Tally): string[] {
-  const numbers = [...Object.values(tried), ...Object.values(ended), violations.length];
+function row({ verb, network, points, tried, ended, violations }: Tally): string[] {
+  const numbers = [points, ...Object.values(tried), ...Object.values(ended), violations.length];
   return [verb, network, ...numbers.map((n) => n.toLocaleString("en-US"))];
 }
 
 const HEADINGS = [
   "verb",
   "network",
+  "points",
   "killed",
   "failed",
   "refused",
