@@ -32,6 +32,7 @@ export class ManyHost extends TestWorld {
     this.sysctl(HOST, "net/ipv6/conf/default/accept_dad", "0");
     this.lan("lan");
     this.plug("lan", HOST, "eth1", "10.77.0.5/16", "fd77::5/64");
+    this.route(HOST, "eth1", "0.0.0.0/0", "10.77.0.1"); // by which Docker's networks find their parent
   }
 
   /** Makes a container's namespace. */
