@@ -49,6 +49,8 @@ export interface AttachmentRecord {
   readonly parent: string;
   /** When it was attached, ISO 8601. */
   readonly created: string;
+  /** During which boot of the kernel; absent: this one. */
+  readonly boot?: string;
   /** The configuration as it was given, as JSON text: a release needs it. */
   readonly config: string;
   /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
@@ -256,6 +258,7 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
     netnsInode: isNumber,
     parent: isLinkName,
     created: (x) => typeof x === "string" && !Number.isNaN(Date.parse(x)),
+    boot: maybe(isText),
     config: isText,
     cniPath: isText,
     site: maybe(isText),
