@@ -57,7 +57,7 @@ export async function detach(request: DetachRequest): Promise<void> {
   const release = async (ips: readonly string[]): Promise<readonly string[]> => {
     if (request.keepsAddresses === true) return [];
     try {
-      return await ipam.release(request.key, ips, record?.allocation?.port);
+      return await ipam.release(record?.holder ?? request.key, ips, record?.allocation?.port);
     } catch (e) {
       failures.push(asFailure(e, "release the addresses"));
       return [];

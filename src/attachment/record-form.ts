@@ -54,6 +54,8 @@ export interface AttachmentRecord {
   readonly site?: string;
   /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
   readonly inTransit?: true;
+  /** Whose the addresses are to IPAM, where the attachment had another key when they were given; absent: {@link key}. */
+  readonly holder?: Key;
   /** Absent: the link is a container's. */
   readonly guest?: GuestRecord;
   /** Absent while IPAM is being asked. */
@@ -241,8 +243,10 @@ const isGuest = object<GuestRecord>({
   process: maybe(isProcess),
 });
 
+const isKey = object<Key>({ network: isText, containerId: isText, ifName: isText });
+
 const record: Form<Omit<AttachmentRecord, "version">> = {
-  key: object<Key>({ network: isText, containerId: isText, ifName: isText }),
+  key: isKey,
   kind: oneOf(...kinds),
   netns: (x) => typeof x === "string" && !x.includes("\0"),
   netnsInode: isNumber,
@@ -252,6 +256,7 @@ const record: Form<Omit<AttachmentRecord, "version">> = {
   cniPath: isText,
   site: maybe(isText),
   inTransit: maybe(isTrue),
+  holder: maybe(isKey),
   guest: maybe(isGuest),
   allocation: maybe(isAllocation),
   plan: listOf(isStep),

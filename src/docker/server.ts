@@ -24,21 +24,26 @@ function reading<K extends Name>(name: K, handle: (message: Message<K>) => unkno
   return (body) => handle(readMessage(name, body));
 }
 
+/** A call that reads its request, and waits for its turn. */
+function inTurn<K extends Name>(queue: Queue, name: K, handle: (message: Message<K>) => unknown): Handler {
+  return reading(name, (message) => queue.run(async () => await handle(message)));
+}
+
 /** A call whose request says nothing that matters here. */
 const nothing: Handler = () => ({});
 
 /** What answers each path. */
-export function handlersOf(network: NetworkDriver, ipam: IpamDriver): ReadonlyMap<string, Handler> {
+export function handlersOf(network: NetworkDriver, ipam: IpamDriver, queue: Queue): ReadonlyMap<string, Handler> {
   return new Map<string, Handler>([
     ["/Plugin.Activate", () => ({ Implements: ["NetworkDriver", "IpamDriver"] })],
     ["/NetworkDriver.GetCapabilities", () => network.capabilities()],
-    ["/NetworkDriver.CreateNetwork", reading("CreateNetwork", (m) => network.createNetwork(m))],
-    ["/NetworkDriver.DeleteNetwork", reading("DeleteNetwork", (m) => network.deleteNetwork(m))],
-    ["/NetworkDriver.CreateEndpoint", reading("CreateEndpoint", (m) => network.createEndpoint(m))],
-    ["/NetworkDriver.DeleteEndpoint", reading("DeleteEndpoint", (m) => network.deleteEndpoint(m))],
-    ["/NetworkDriver.EndpointOperInfo", reading("EndpointOperInfo", (m) => network.operInfo(m))],
-    ["/NetworkDriver.Join", reading("Join", (m) => network.join(m))],
-    ["/NetworkDriver.Leave", reading("Leave", (m) => network.leave(m))],
+    ["/NetworkDriver.CreateNetwork", inTurn(queue, "CreateNetwork", (m) => network.createNetwork(m))],
+    ["/NetworkDriver.DeleteNetwork", inTurn(queue, "DeleteNetwork", (m) => network.deleteNetwork(m))],
+    ["/NetworkDriver.CreateEndpoint", inTurn(queue, "CreateEndpoint", (m) => network.createEndpoint(m))],
+    ["/NetworkDriver.DeleteEndpoint", inTurn(queue, "DeleteEndpoint", (m) => network.deleteEndpoint(m))],
+    ["/NetworkDriver.EndpointOperInfo", inTurn(queue, "EndpointOperInfo", (m) => network.operInfo(m))],
+    ["/NetworkDriver.Join", inTurn(queue, "Join", (m) => network.join(m))],
+    ["/NetworkDriver.Leave", inTurn(queue, "Leave", (m) => network.leave(m))],
     // swarm's, and published ports: a container on the LAN has all its ports there
     ["/NetworkDriver.AllocateNetwork", nothing],
     ["/NetworkDriver.FreeNetwork", nothing],
@@ -101,9 +106,9 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
   const state = new State(failed);
   const queue = new Queue();
   const deliveries = new Deliveries(queue, failed);
-  const ipam = new IpamDriver(state);
+  const ipam = new IpamDriver(state, queue);
   const network = new NetworkDriver(state, ipam, deliveries);
-  const handlers = handlersOf(network, ipam);
+  const handlers = handlersOf(network, ipam, queue);
 
   async function handle(request: Request): Promise<Response> {
     const path = pathOf(request.url);
@@ -112,7 +117,7 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
       return refusal(path, 404, new Failure("request", `serve ${request.method} ${path}: there is no such call`));
     try {
       const text = await request.text();
-      return answer(200, await queue.run(async () => await handler(parse(path, text))));
+      return answer(200, await handler(parse(path, text)));
     } catch (thrown) {
       const failure = asFailure(thrown, `serve ${path}`);
       report.refused(path, failure);
@@ -122,7 +127,7 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
 
   await queue.run(async () => {
     await network.resume(failed);
-    await ipam.tidy();
+    await ipam.tidy(failed);
   });
   const own = inherited === undefined ? socket : BEHIND;
   const server = listen(own, inherited === undefined ? 0o755 : 0o700, handle);

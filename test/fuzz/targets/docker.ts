@@ -46,9 +46,10 @@ export const dockerTarget: Target<readonly Call[]> = {
     place ??= new Place("docker");
     for (const used of ["/var/lib/berth", "/var/lib/cni", "/run/berth"]) rmSync(used, { recursive: true, force: true });
     const state = new State(ignore);
-    const deliveries = new Deliveries(new Queue(), ignore);
-    const ipam = new IpamDriver(state);
-    const handlers = handlersOf(new NetworkDriver(state, ipam, deliveries), ipam);
+    const queue = new Queue();
+    const deliveries = new Deliveries(queue, ignore);
+    const ipam = new IpamDriver(state, queue);
+    const handlers = handlersOf(new NetworkDriver(state, ipam, deliveries), ipam, queue);
     try {
       for (const { call, body } of calls) {
         const handler = handlers.get(`/${call}`);
