@@ -27,7 +27,7 @@ beforeEach(async () => {
   using nl = new Netlink();
   nl.do(changeLink("lo", { up: true }));
   w = new PluginHost();
-  cloud = await DoubleCloud.start();
+  cloud = await DoubleCloud.start({ maxAllowedAddressPair: 100 });
   demo = new User(
     cloud.authUrl,
     await send("POST", `${cloud.authUrl}/auth/tokens`, {}, byPassword("demo", "demo", "demo")),
@@ -263,6 +263,30 @@ test("twenty addresses at once are twenty ports", async () => {
   for (const { Address } of all as { Address: string }[]) {
     await call("IpamDriver.ReleaseAddress", { PoolID, Address: Address.replace(/\/.*/u, "") });
   }
+  await removeNetwork(PoolID);
+  await nothingIsLeft();
+});
+
+test("sixty containers at once: requests of one plugin, some of whom share a lock file, do not wait for ever", async () => {
+  const PoolID = await createNetwork({ "neutron.net.uuid": net.id, host_access: "auto" });
+  const endpoint = async (i: number): Promise<string> => {
+    const own = { NetworkID: ids.NetworkID, EndpointID: `${i}`.padStart(64, "e") };
+    const Address = textOf((await d.send("IpamDriver.RequestAddress", { PoolID, Address: "" })).body["Address"]);
+    const Interface = { Address, AddressIPv6: "", MacAddress: "" };
+    const created = await d.send("NetworkDriver.CreateEndpoint", { ...own, Interface });
+    const joined = await d.send("NetworkDriver.Join", { ...own, SandboxKey: `/run/docker/netns/c${i}` });
+    expect([errorOf(created), errorOf(joined)]).toEqual([undefined, undefined]);
+    return Address.replace(/\/.*/u, "");
+  };
+  const all = await Promise.all(Array.from({ length: 60 }, (_, i) => endpoint(i)));
+  expect((await pairs()).length).toBe(60);
+  await Promise.all(
+    all.map(async (Address, i) => {
+      const own = { NetworkID: ids.NetworkID, EndpointID: `${i}`.padStart(64, "e") };
+      expect(errorOf(await d.send("NetworkDriver.DeleteEndpoint", own))).toBeUndefined();
+      expect(errorOf(await d.send("IpamDriver.ReleaseAddress", { PoolID, Address }))).toBeUndefined();
+    }),
+  );
   await removeNetwork(PoolID);
   await nothingIsLeft();
 });
