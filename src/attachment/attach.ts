@@ -1,4 +1,5 @@
 // Attaching: from a request to an applied plan.
+import { withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import type { Allocation, IpamProvider, Seat } from "../ipam/provider.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
@@ -6,7 +7,7 @@ import { findLink, type Link } from "../kernel/links.ts";
 import { AddressConflict } from "../plan/conflict.ts";
 import { isRunning } from "../kernel/processes.ts";
 import { KnownLinks } from "../plan/known-links.ts";
-import { applyPlan, type Plan, undoPlan } from "../plan/plan.ts";
+import { applyPlan, type Plan, rollBack, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
@@ -57,7 +58,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   mark("locked");
   await replaceRemains(request.key, places, ipam);
   mark("no remains");
-  const facts = gather(request, prepared);
+  const facts = await gather(request, prepared);
   mark("facts");
   const intent = intentOf(request, places, facts.parent);
   writeRecord(intent); // from here on a killed process leaves a record from which everything is released
@@ -77,24 +78,27 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         mark("record");
         const links = new KnownLinks();
         links.add(prepared.parentWhere, facts.parent.name, facts.parent);
+        const lockHost = (): Disposable => lockShared(facts.parent.name, plan);
         const said = await applyPlan(plan, places, {
           links,
           ownerOf: (ip) => ownerOf(ip, request.key),
           attachmentsOn: (parent) => attachmentsOn(parent, request.key),
-          lockHost: () => lockShared(facts.parent.name, plan),
+          lockHost,
         });
         mark("applied");
-        remarks.push(...said, ...obstaclesOf(request, places, facts.parent, record));
-        const link =
-          links.get("container", request.key.ifName) ??
-          (places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName));
-        return {
-          record,
-          allocation,
-          detail: subInterfaceOf(request.config, request.kind, allocation.port),
-          link,
-          remarks,
-        };
+        try {
+          const obstacles = obstaclesOf(request, places, facts.parent, record);
+          const link =
+            links.get("container", request.key.ifName) ??
+            (places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName));
+          remarks.push(...said, ...obstacles);
+          const detail = subInterfaceOf(request.config, request.kind, allocation.port);
+          return { record, allocation, detail, link, remarks };
+        } catch (thrown) {
+          // the caller is not going to know of it
+          const failure = asFailure(thrown, `describe ${describeKey(request.key)}`);
+          throw await rollBack(failure, plan, places, lockHost);
+        }
       } catch (thrown) {
         const another = await setAside(thrown, request, ipam, remarks.length);
         const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
@@ -178,7 +182,7 @@ async function setAside(
   before: number,
 ): Promise<string | undefined> {
   if (!(thrown instanceof AddressConflict) || before >= MAX_CONFLICTS) return undefined;
-  if (ips.some((ip) => parseIp(ip.replace(/\/.*/u, "")) === thrown.ip)) return undefined;
+  if (ips.some((ip) => parseIp(withoutPrefix(ip)) === thrown.ip)) return undefined;
   const seconds = quarantineOf(config);
   const done = await ipam.quarantine(key, thrown.ip, thrown.holder, seconds);
   return done ? `${thrown.ip} is in quarantine for ${seconds} s: ${thrown.holder} has it` : undefined;
@@ -209,7 +213,7 @@ export async function previewAttach(
   const { ipam, cloud } = await providersOf(request.config, request.delegate);
   const prepared = prepare(request, cloud);
   using _places = prepared.places;
-  const facts = gather(request, prepared);
+  const facts = await gather(request, prepared);
   await requireFree(request, prepared, facts);
   const asked = request.moved === undefined ? request.ips : addressesOf(request.moved);
   const allocation = await ipam.preview(request.key, asked, seatOf(request, prepared, facts));

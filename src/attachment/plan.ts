@@ -1,6 +1,6 @@
 // From configuration, request, kernel and allocation to the plan: pure, no I/O.
-import { type Cidr, formatCidr, hostCidr, networkOf, parseCidr } from "../address/cidr.ts";
-import { ipFamily, isUnspecified, parseIp } from "../address/ip.ts";
+import { type Cidr, formatCidr, hostCidr, networkOf, parseCidr, withoutPrefix } from "../address/cidr.ts";
+import { type Family, ipFamily, isUnspecified, parseIp } from "../address/ip.ts";
 import type { Allocation, RouteSpec } from "../ipam/provider.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Link } from "../kernel/links.ts";
@@ -66,15 +66,16 @@ export function wholePlan(input: PlanInput): Plan {
   const { key, detail, parent, allocation, host } = input;
   const link = key.ifName;
   checkMtu(input);
-  const addresses = allocation.ips.map((lease) => {
-    const cidr = parseCidr(lease.address);
+  const addresses: Cidr[] = [];
+  for (const { address } of allocation.ips) {
+    const cidr = parseCidr(address);
     if (cidr === undefined)
-      throw new Failure("delegate", `use ${lease.address} from IPAM: it is no address with a prefix length`);
-    return cidr;
-  });
+      throw new Failure("delegate", `use ${address} from IPAM: it is no address with a prefix length`);
+    addresses.push(cidr);
+  }
   checkOwn(input, addresses);
   checkHostAccess(input);
-  const has6 = addresses.some((a) => ipFamily(a.ip) === 6);
+  const has6 = hasFamily(6, addresses);
   // first, as a cloud takes its time to let them pass
   const admission = allocation.port?.admission;
   const steps: Step[] = admission === undefined ? [] : [{ type: "address-pairs", where: "cloud", ...admission }];
@@ -97,14 +98,14 @@ export function wholePlan(input: PlanInput): Plan {
     parent: { name: parent.name, where: input.parentWhere },
     detail,
     ...(input.mtu === undefined ? {} : { mtu: input.mtu }),
-    ...(input.mac === undefined ? {} : { mac: input.mac }),
+    ...(input.mac === undefined ? {} : { mac: input.mac, owner: aliasOf(key) }),
   });
   if (addresses.length > 0) {
     if (has6) steps.push(setting(`net/ipv6/conf/${link}/disable_ipv6`, "0"));
     steps.push({ ...setting(`net/ipv4/conf/${link}/arp_notify`, "1"), ifThere: true });
     steps.push({ ...setting(`net/ipv6/conf/${link}/ndisc_notify`, "1"), ifThere: true });
     // or every link of the container on one LAN answers for the addresses of all, and neighbours may learn the wrong MAC
-    if (input.sourceRouting !== false && addresses.some((a) => ipFamily(a.ip) === 4)) {
+    if (input.sourceRouting !== false && hasFamily(4, addresses)) {
       steps.push(setting(`net/ipv4/conf/${link}/arp_ignore`, "1"));
     }
   }
@@ -120,8 +121,10 @@ export function wholePlan(input: PlanInput): Plan {
   if (detection !== undefined) {
     steps.push({ type: "announce", where: "container", link, addresses: addresses.map((a) => a.ip) }, ...hostPart);
   }
-  const routes = [...allocationRoutes(input), ...(host === undefined ? [] : hostRoutes(host, addresses))];
-  for (const route of alone ? [] : routes.filter((r) => r.dst.prefix > 0 || input.defaultRoute !== false)) {
+  const routes = allocationRoutes(input);
+  if (host !== undefined) routes.push(...hostRoutes(host, addresses));
+  for (const route of routes) {
+    if (alone || (route.dst.prefix === 0 && input.defaultRoute === false)) continue;
     const own = place === undefined ? {} : { metric: route.metric ?? metricOf(route, place, input.defaultRoute) };
     steps.push({ type: "route", where: "container", link, route: { ...route, ...own } });
   }
@@ -129,6 +132,12 @@ export function wholePlan(input: PlanInput): Plan {
   if (host !== undefined) steps.push(...containerNeighbours(host, link, addresses));
   steps.push(...reachSteps(input));
   return steps;
+}
+
+/** Whether there is an address of a family. */
+function hasFamily(family: Family, addresses: readonly Cidr[]): boolean {
+  for (const { ip } of addresses) if (ipFamily(ip) === family) return true;
+  return false;
 }
 
 /** Who has the addresses is asked on the link itself, but for an ipvlan: it does not hear answers to an address that it lacks. */
@@ -148,7 +157,7 @@ function probeStep(
 function reachSteps({ allocation: { ips, port }, detail, key }: PlanInput): Step[] {
   if (port?.reach === undefined || (detail.kind === "ipvlan" && detail.mode !== "l2")) return [];
   const gateways = ips.flatMap(({ address, gateway }) =>
-    gateway === undefined ? [] : [{ from: address.replace(/\/.*/u, ""), gateway }],
+    gateway === undefined ? [] : [{ from: withoutPrefix(address), gateway }],
   );
   if (gateways.length === 0) return [];
   return [{ type: "reach", where: "container", link: key.ifName, gateways, ...port.reach }];
@@ -172,8 +181,7 @@ function checkMtu({ mtu, parent, key }: PlanInput): void {
 
 /** With host access, or where conflicts shall be detected, an attachment does not get an address of its host. */
 function checkOwn({ hostIps, key }: PlanInput, addresses: readonly Cidr[]): void {
-  const taken = addresses.find((a) => hostIps.includes(a.ip));
-  if (taken !== undefined) throw AddressConflict.onHost(taken.ip, describeKey(key));
+  for (const { ip } of addresses) if (hostIps.includes(ip)) throw AddressConflict.onHost(ip, describeKey(key));
 }
 
 function checkHostAccess({ host, allocation, key }: PlanInput): void {
@@ -192,13 +200,18 @@ function checkHostAccess({ host, allocation, key }: PlanInput): void {
 
 /** IPAM's routes as the kernel takes them; those to a host address are host access's own. */
 function allocationRoutes({ allocation, host, defaultRoute }: PlanInput): Route[] {
-  const hostDestinations = new Set((host?.addresses ?? []).map((a) => formatCidr(hostCidr(a.ip))));
-  const gateways = allocation.ips.map((lease) => parseIp(lease.gateway ?? "")).filter((g) => g !== undefined);
+  const hostDestinations: string[] = [];
+  for (const { ip } of host?.addresses ?? []) hostDestinations.push(formatCidr(hostCidr(ip)));
+  const gateways: string[] = [];
+  for (const lease of allocation.ips) {
+    const gateway = parseIp(lease.gateway ?? "");
+    if (gateway !== undefined) gateways.push(gateway);
+  }
   const routes: Route[] = [];
   for (const spec of allocation.routes) {
     const route = toRoute(spec, gateways);
     const plain = spec.table === undefined && spec.priority === undefined;
-    if (plain && hostDestinations.has(formatCidr(route.dst))) continue;
+    if (plain && hostDestinations.includes(formatCidr(route.dst))) continue;
     routes.push(route);
   }
   if (defaultRoute === undefined || defaultRoute === false) return routes;
@@ -211,13 +224,19 @@ function allocationRoutes({ allocation, host, defaultRoute }: PlanInput): Route[
   return routes;
 }
 
+/** The first of the family. */
+function ofFamily(family: Family, ips: readonly string[]): string | undefined {
+  for (const ip of ips) if (ipFamily(ip) === family) return ip;
+  return undefined;
+}
+
 function toRoute(spec: RouteSpec, gateways: readonly string[]): Route {
   const given = parseCidr(spec.dst);
   if (given === undefined)
     throw new Failure("delegate", `use the route to ${spec.dst} from IPAM: it is no address with a prefix length`);
   const dst = networkOf(given); // the kernel refuses host bits, IPAM plugins answer them
   const stated = spec.gw === undefined ? undefined : parseIp(spec.gw);
-  const gateway = stated ?? gateways.find((g) => ipFamily(g) === ipFamily(dst.ip));
+  const gateway = stated ?? ofFamily(ipFamily(dst.ip), gateways);
   return {
     dst,
     ...(gateway === undefined || isUnspecified(gateway) ? {} : { gateway }),

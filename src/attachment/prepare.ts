@@ -14,7 +14,7 @@ import type { NetworkConfig } from "./config.ts";
 import type { Kind } from "./kinds.ts";
 import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict-detection.ts";
 import { guestOf, guestRecord, type GuestRequest } from "./guest.ts";
-import { gatherHost, hostAccessOf } from "./host-access.ts";
+import { hostAccessOf, type HostFacts } from "./host-access.ts";
 import { checkKey, type Key } from "./key.ts";
 import { findParent } from "./parent.ts";
 import { planAttachment, type PlanInput, wholePlan } from "./plan.ts";
@@ -93,19 +93,24 @@ export function prepare(request: AttachRequest, cloud: Cloud | undefined): Prepa
 /** What the host says. */
 export interface Facts {
   readonly parent: Link;
-  readonly host: ReturnType<typeof gatherHost>;
+  /** Absent: no host access. */
+  readonly host: HostFacts | undefined;
   readonly detection: ConflictDetection | undefined;
   readonly hostIps: readonly string[];
 }
 
 /** What the host says of the parent, host access and its own addresses. Throws `Failure`. */
-export function gather(request: AttachRequest, { places, detail, parentWhere }: Prepared): Facts {
+export async function gather(request: AttachRequest, { places, detail, parentWhere }: Prepared): Promise<Facts> {
   const nl = (places.at(parentWhere) ?? places.host).netlink;
   const parent = findParent(nl, request.config.master);
   if (parent.loopback) {
     throw new Failure("config", `use ${parent.name} as the parent: it is the loopback link`, { advice: "Name a NIC." });
   }
-  const host = gatherHost(places.host.netlink, hostAccessOf(request.config), detail, parent);
+  const options = hostAccessOf(request.config);
+  const host =
+    options === undefined
+      ? undefined
+      : (await import("./gather-host.ts")).gatherHost(places.host.netlink, options, detail, parent);
   const detection = conflictDetectionOf(request.config, detail);
   return { parent, host, detection, hostIps: hostIps(places, host, detection) };
 }

@@ -150,6 +150,7 @@ const steps: { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }
     mtu: maybe(isNumber),
     mac: maybe(isMac),
     alias: maybe(isText),
+    owner: maybe(isText),
   },
   "access-link": {
     where: oneOf("host"),

@@ -7,8 +7,10 @@ import { Failure, type FailureOptions } from "../report/failure.ts";
 import { providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { Kind } from "./kinds.ts";
-import { gatherHost, hostAccessOf } from "./host-access.ts";
-import { deadParent, describeChain } from "./obstacles.ts";
+import { gatherHost } from "./gather-host.ts";
+import { hostAccessOf } from "./host-access.ts";
+import { deadParent } from "./obstacles.ts";
+import { describeChain } from "./outside-obstacles.ts";
 import { findParent } from "./parent.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
@@ -30,8 +32,11 @@ export async function status(config: NetworkConfig, kind: Kind, delegate: Delega
     const parent = orLimited(config, () => findParent(nl, config.master));
     const [dead] = deadParent(parent);
     if (dead !== undefined) throw new Failure("limited", `serve network ${config.name}: ${dead}`);
-    const host = orLimited(config, () => gatherHost(nl, hostAccessOf(config), detail, parent));
-    if (host !== undefined) remarks.push(...strictChains().map((c) => describeChain(c, "the host's", host.link)));
+    const options = orLimited(config, () => hostAccessOf(config));
+    if (options !== undefined) {
+      const { link } = orLimited(config, () => gatherHost(nl, options, detail, parent));
+      remarks.push(...strictChains().map((c) => describeChain(c, "the host's", link)));
+    }
   }
   const { ipam } = await providersOf(config, delegate);
   await ipam.status(config.name);

@@ -4,7 +4,7 @@ import type { CloudPort } from "../ipam/provider.ts";
 import type { IpvlanMode, MacvlanMode, SubInterface } from "../kernel/link-kinds.ts";
 import { Failure } from "../report/failure.ts";
 import type { NetworkConfig } from "./config.ts";
-import { type Kind, kinds, modes } from "./kinds.ts";
+import { isKind, type Kind, kinds, modes } from "./kinds.ts";
 
 function refuse(sentence: string, advice?: string): never {
   throw new Failure("config", sentence, advice === undefined ? {} : { advice });
@@ -15,7 +15,7 @@ function refuse(sentence: string, advice?: string): never {
  * else of `type`. Throws `Failure` (`config`) where none of them tells.
  */
 export function kindOf(config: NetworkConfig, calledAs: string): Kind {
-  const named = kinds.find((k) => k === calledAs) ?? kinds.find((k) => k === config.type);
+  const named = isKind(calledAs) ? calledAs : isKind(config.type) ? config.type : undefined;
   if (named === undefined) {
     return (
       config.kind ??

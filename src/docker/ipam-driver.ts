@@ -12,9 +12,8 @@ import { Netlink } from "../kernel/netlink.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { cloudOptionNames, cloudWishOf, type EndpointPort, knowsCloud } from "./cloud.ts";
 import { CloudAddresses, cloudReservation } from "./cloud-addresses.ts";
-import type { Message } from "./messages.ts";
+import { type Message, readMessage } from "./messages.ts";
 import type { DockerNetwork } from "./options.ts";
-import type { Queue } from "./queue.ts";
 import { cloudPool, type Grant, type Pool, type State } from "./state.ts";
 
 /** What is reserved for Docker has this before what tells it apart, in the place of a container id. */
@@ -49,6 +48,11 @@ function poolOf(id: string): Pool {
   }
 }
 
+/** Whether a pool shall be a subnet of a cloud's: where it is named, and where none is and there is a cloud. */
+function asksForCloud({ Options, Pool: block }: Message<"RequestPool">): boolean {
+  return cloudWishOf(textsOf(Options)) !== undefined || (block === "" && knowsCloud());
+}
+
 function textsOf(options: Message<"RequestPool">["Options"]): ReadonlyMap<string, string> {
   const names = Object.keys(options ?? {}).filter((name) => cloudOptionNames.includes(name));
   return new Map(names.flatMap((name) => [[name, textOption(options, name) ?? ""] as const]));
@@ -72,15 +76,13 @@ const UNCLAIMED_MS = 600_000;
 /** The IPAM half of the plugin. The methods throw `Failure`. */
 export class IpamDriver {
   readonly #state: State;
-  readonly #queue: Queue;
   /** What is a cloud's. */
   readonly cloud: CloudAddresses;
   /** Addresses that were Docker's already when it asked for them, and their reservations. */
   readonly #again = new Map<string, string>();
 
-  constructor(state: State, queue: Queue) {
+  constructor(state: State) {
     this.#state = state;
-    this.#queue = queue;
     this.cloud = new CloudAddresses(state);
   }
 
@@ -117,7 +119,10 @@ export class IpamDriver {
   #giveBack(pool: Pool, ip: string): void {
     const reservations = this.#reservations(pool);
     using lock = reservations.lockIfPresent();
-    if (lock !== undefined && reservations.holderOf(ip)?.startsWith(HOLDER) === true) reservations.release(ip);
+    if (lock === undefined) return;
+    const holder = reservations.holderOf(ip);
+    if (holder?.startsWith(HOLDER) === true) reservations.release(ip);
+    else if (holder === undefined) reservations.tidy(); // it may have been released by half
   }
 
   /** IpamDriver.GetCapabilities (docker/libnetwork docs/ipam.md). */
@@ -131,11 +136,21 @@ export class IpamDriver {
     return { LocalDefaultAddressSpace: "berth", GlobalDefaultAddressSpace: "berth" };
   }
 
+  /** Whether a call is answered by a cloud, and takes no lock of the host: it need not wait for others. */
+  asksCloud(path: string, body: string): boolean {
+    if (!path.startsWith("/IpamDriver.R")) return false;
+    try {
+      if (path === "/IpamDriver.RequestPool") return asksForCloud(readMessage("RequestPool", JSON.parse(body)));
+      return this.cloud.subnetOf(poolOf(readMessage("ReleasePool", JSON.parse(body)).PoolID)) !== undefined;
+    } catch {
+      return false; // the call itself says what is wrong
+    }
+  }
+
   /** IpamDriver.RequestPool: the pool's id is all that there is to know of it, as JSON. Throws `Failure` (`config`). */
   async requestPool(request: Message<"RequestPool">): Promise<unknown> {
-    const wish = cloudWishOf(textsOf(request.Options));
-    if (wish !== undefined || (request.Pool === "" && knowsCloud()))
-      return await this.cloud.requestPool(request, wish ?? {});
+    if (asksForCloud(request))
+      return await this.cloud.requestPool(request, cloudWishOf(textsOf(request.Options)) ?? {});
     return this.#localPool(request);
   }
 
@@ -184,7 +199,7 @@ export class IpamDriver {
     const isGateway = request.Options?.[REQUEST_TYPE] === GATEWAY;
     const cloud = this.cloud.subnetOf(pool);
     if (cloud === undefined || (isGateway && pool.cloud === undefined))
-      return await this.#queue.run(() => this.#localAddress(request, pool, asked));
+      return await this.#localAddress(request, pool, asked);
     if (!isGateway) return { Address: `${await this.cloud.reserve(pool, cloud, asked)}/${prefix}`, Data: {} };
     if (asked !== undefined) await this.cloud.checkGateway(pool, asked);
     return { Address: `${asked ?? firstOf(pool.pool)}/${prefix}`, Data: {} };
@@ -211,6 +226,7 @@ export class IpamDriver {
       this.#state.grants.set({ ...grant, ip });
       return { Address: `${ip}/${prefix}`, Data: {} };
     } catch (e) {
+      await this.#provider(pool, undefined).release(holder); // where this fails the grant stays, for the next process
       this.#state.grants.delete(grant.id);
       throw e;
     }
@@ -248,7 +264,7 @@ export class IpamDriver {
     if (ip === undefined) throw new Failure("request", "release an address: none is named");
     const cloud = this.cloud.subnetOf(pool);
     if (cloud !== undefined) await this.cloud.release(cloud, ip);
-    return pool.cloud === undefined ? await this.#queue.run(() => this.#releaseLocally(pool, ip)) : {};
+    return pool.cloud === undefined ? this.#releaseLocally(pool, ip) : {};
   }
 
   #releaseLocally(pool: Pool, ip: string): unknown {

@@ -1,7 +1,9 @@
 // The plugin's server: libnetwork's two remote driver protocols over HTTP on a unix socket.
 import { parseJson } from "../ipam/json.ts";
 import { isThere, makeDirectory, removeFile } from "../kernel/files.ts";
+import { keepError } from "../attachment/last-errors.ts";
 import { asFailure, Failure } from "../report/failure.ts";
+import { log, newCall } from "../report/log.ts";
 import { inheritedSocket, passOn } from "./activation.ts";
 import { Deliveries } from "./deliveries.ts";
 import { Forgotten } from "./forgotten.ts";
@@ -24,26 +26,21 @@ function reading<K extends Name>(name: K, handle: (message: Message<K>) => unkno
   return (body) => handle(readMessage(name, body));
 }
 
-/** A call that reads its request, and waits for its turn. */
-function inTurn<K extends Name>(queue: Queue, name: K, handle: (message: Message<K>) => unknown): Handler {
-  return reading(name, (message) => queue.run(async () => await handle(message)));
-}
-
 /** A call whose request says nothing that matters here. */
 const nothing: Handler = () => ({});
 
 /** What answers each path. */
-export function handlersOf(network: NetworkDriver, ipam: IpamDriver, queue: Queue): ReadonlyMap<string, Handler> {
+export function handlersOf(network: NetworkDriver, ipam: IpamDriver): ReadonlyMap<string, Handler> {
   return new Map<string, Handler>([
     ["/Plugin.Activate", () => ({ Implements: ["NetworkDriver", "IpamDriver"] })],
     ["/NetworkDriver.GetCapabilities", () => network.capabilities()],
-    ["/NetworkDriver.CreateNetwork", inTurn(queue, "CreateNetwork", (m) => network.createNetwork(m))],
-    ["/NetworkDriver.DeleteNetwork", inTurn(queue, "DeleteNetwork", (m) => network.deleteNetwork(m))],
-    ["/NetworkDriver.CreateEndpoint", inTurn(queue, "CreateEndpoint", (m) => network.createEndpoint(m))],
-    ["/NetworkDriver.DeleteEndpoint", inTurn(queue, "DeleteEndpoint", (m) => network.deleteEndpoint(m))],
-    ["/NetworkDriver.EndpointOperInfo", inTurn(queue, "EndpointOperInfo", (m) => network.operInfo(m))],
-    ["/NetworkDriver.Join", inTurn(queue, "Join", (m) => network.join(m))],
-    ["/NetworkDriver.Leave", inTurn(queue, "Leave", (m) => network.leave(m))],
+    ["/NetworkDriver.CreateNetwork", reading("CreateNetwork", (m) => network.createNetwork(m))],
+    ["/NetworkDriver.DeleteNetwork", reading("DeleteNetwork", (m) => network.deleteNetwork(m))],
+    ["/NetworkDriver.CreateEndpoint", reading("CreateEndpoint", (m) => network.createEndpoint(m))],
+    ["/NetworkDriver.DeleteEndpoint", reading("DeleteEndpoint", (m) => network.deleteEndpoint(m))],
+    ["/NetworkDriver.EndpointOperInfo", reading("EndpointOperInfo", (m) => network.operInfo(m))],
+    ["/NetworkDriver.Join", reading("Join", (m) => network.join(m))],
+    ["/NetworkDriver.Leave", reading("Leave", (m) => network.leave(m))],
     // swarm's, and published ports: a container on the LAN has all its ports there
     ["/NetworkDriver.AllocateNetwork", nothing],
     ["/NetworkDriver.FreeNetwork", nothing],
@@ -106,9 +103,9 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
   const state = new State(failed);
   const queue = new Queue();
   const deliveries = new Deliveries(queue, failed);
-  const ipam = new IpamDriver(state, queue);
+  const ipam = new IpamDriver(state);
   const network = new NetworkDriver(state, ipam, deliveries);
-  const handlers = handlersOf(network, ipam, queue);
+  const handlers = handlersOf(network, ipam);
 
   async function handle(request: Request): Promise<Response> {
     const path = pathOf(request.url);
@@ -117,7 +114,8 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
       return refusal(path, 404, new Failure("request", `serve ${request.method} ${path}: there is no such call`));
     try {
       const text = await request.text();
-      return answer(200, await handler(parse(path, text)));
+      const work = async (): Promise<unknown> => await logged(path, async () => await handler(parse(path, text)));
+      return answer(200, ipam.asksCloud(path, text) ? await work() : await queue.run(work));
     } catch (thrown) {
       const failure = asFailure(thrown, `serve ${path}`);
       report.refused(path, failure);
@@ -151,6 +149,22 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
       removeFile(own); // one that was given is systemd's, which goes on listening
     },
   };
+}
+
+/** A request's work, with an id of its own in the log. */
+async function logged(path: string, work: () => Promise<unknown>): Promise<unknown> {
+  newCall();
+  const start = performance.now();
+  try {
+    const done = await work();
+    log("info", "done", () => ({ call: path, ms: Math.round(performance.now() - start) }));
+    return done;
+  } catch (thrown) {
+    const failure = asFailure(thrown, `serve ${path}`);
+    log("error", "failed", () => ({ call: path, message: failure.message, advice: failure.advice }));
+    keepError(`Docker ${path}`, failure);
+    throw failure;
+  }
 }
 
 /** Docker's Host header is the socket's path, which makes a URL that is none: only what follows it matters. */

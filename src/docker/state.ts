@@ -8,7 +8,7 @@ import {
   isMissing,
   listDirectory,
   makeDirectory,
-  readFile,
+  readOwnFile,
   removeFile,
   renameFile,
   writeFile,
@@ -19,7 +19,10 @@ import type { CloudPool, EndpointPort } from "./cloud.ts";
 import type { DockerNetwork } from "./options.ts";
 
 const DIRECTORY = "/var/lib/berth/docker";
-const VERSION = 1;
+/** Of the files' form that this Berth writes and reads. */
+export const VERSION = 1;
+/** The ending of a file while it is written. */
+const UNFINISHED = ".new";
 
 /** A container's place on a network. */
 export interface DockerEndpoint {
@@ -136,6 +139,7 @@ class Store<T extends Kept> {
     this.#directory = `${DIRECTORY}/${sort}`;
     this.#form = form;
     for (const { name } of listDirectory(this.#directory)) {
+      if (name.endsWith(UNFINISHED)) removeFile(`${this.#directory}/${name}`); // of a process that was killed
       if (!name.endsWith(".json")) continue;
       try {
         const item = this.#read(name);
@@ -151,7 +155,7 @@ class Store<T extends Kept> {
   #read(name: string): T {
     const path = `${this.#directory}/${name}`;
     const advice = "Remove it, and create the network anew.";
-    const json = parseJson(readFile(path, "refuse"), `read ${path}`, advice);
+    const json = parseJson(readOwnFile(path) ?? "", `read ${path}`, advice);
     const stated = isObject(json) ? json["version"] : undefined;
     if (Number.isSafeInteger(stated) && stated !== VERSION) {
       throw new Failure("decode", `read ${path}: its version is ${Number(stated)}, this Berth reads ${VERSION}`, {
@@ -179,7 +183,8 @@ class Store<T extends Kept> {
   /** Throws `Failure` (`io`). */
   set(item: T): void {
     const path = `${this.#directory}/${item.id}.json`;
-    const write = (): void => writeFile(`${path}.new`, JSON.stringify(item), { mode: 0o600 });
+    const unfinished = `${path}${UNFINISHED}`;
+    const write = (): void => writeFile(unfinished, JSON.stringify(item), { mode: 0o600 });
     try {
       try {
         write();
@@ -188,8 +193,13 @@ class Store<T extends Kept> {
         makeDirectory(this.#directory, 0o700);
         write();
       }
-      renameFile(`${path}.new`, path);
+      renameFile(unfinished, path);
     } catch (e) {
+      try {
+        removeFile(unfinished);
+      } catch {
+        // what keeps it from being removed is what kept it from being written
+      }
       throw new Failure("io", `write ${path}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
     }
     this.#items.set(item.id, item);

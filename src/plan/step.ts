@@ -21,6 +21,8 @@ export interface LinkStep {
   readonly mac?: string;
   /** The `ifalias`, where it is not left to the step that sets the link up. */
   readonly alias?: string;
+  /** The `ifalias` that it has once it is up: by it the link is Berth's own whatever MAC somebody gave it. */
+  readonly owner?: string;
 }
 
 /** Makes the access link where it is missing; it is shared by all attachments of its parent and goes with the last. */

@@ -229,11 +229,11 @@ describe("on the real kernel", () => {
         const built = state();
         await undoPlan(steps, places);
         // where `ip` refuses what the plan tolerates (a route that is there), the shell goes on
-        const script = explainPlan(steps, NETNS).join("\n");
+        const script = (await explainPlan(steps, NETNS)).join("\n");
         expect(script).not.toContain("undefined");
         Bun.spawnSync(["sh", "-c", script]);
         expect(state()).toEqual(built);
-        const back = explainUndo(steps, NETNS).map((line) =>
+        const back = (await explainUndo(steps, NETNS)).map((line) =>
           line.replace(/^# with the last attachment that uses it: /u, ""),
         );
         w.run(["sh", "-e", "-c", back.join("\n")]);

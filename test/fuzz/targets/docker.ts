@@ -46,10 +46,9 @@ export const dockerTarget: Target<readonly Call[]> = {
     place ??= new Place("docker");
     for (const used of ["/var/lib/berth", "/var/lib/cni", "/run/berth"]) rmSync(used, { recursive: true, force: true });
     const state = new State(ignore);
-    const queue = new Queue();
-    const deliveries = new Deliveries(queue, ignore);
-    const ipam = new IpamDriver(state, queue);
-    const handlers = handlersOf(new NetworkDriver(state, ipam, deliveries), ipam, queue);
+    const deliveries = new Deliveries(new Queue(), ignore);
+    const ipam = new IpamDriver(state);
+    const handlers = handlersOf(new NetworkDriver(state, ipam, deliveries), ipam);
     try {
       for (const { call, body } of calls) {
         const handler = handlers.get(`/${call}`);
