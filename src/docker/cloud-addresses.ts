@@ -1,6 +1,6 @@
 // Addresses of a cloud's subnets: each is a port that is made when Docker asks for an address, and that the container's
 // attachment takes when it comes. Nothing here takes a lock of the host, so that requests need not wait for each other.
-import { formatCidr, parseCidr } from "../address/cidr.ts";
+import { contains, formatCidr, networkOf, parseCidr } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import { Failure } from "../report/failure.ts";
 import {
@@ -61,7 +61,11 @@ export class CloudAddresses {
       ...(wish.cloud === undefined ? {} : { cloud: wish.cloud }),
     };
     this.#asked.set(block, cloud);
-    const id: Pool = { network: "neutron", pool: block, cloud };
+    const range = parseCidr(request.SubPool);
+    if (range !== undefined && !contains(blockOf(subnet), range.ip))
+      throw new Failure("config", `allocate from ${request.SubPool}: it is not within ${block}`);
+    const part = range === undefined ? {} : { range: formatCidr(networkOf(range)) };
+    const id: Pool = { network: "neutron", pool: block, ...part, cloud };
     const gateway = subnet.gateway_ip === null ? undefined : parseIp(subnet.gateway_ip);
     const Data = gateway === undefined ? {} : { [GATEWAY]: `${gateway}/${blockOf(subnet).prefix}` };
     return { PoolID: JSON.stringify(id), Pool: block, Data };
@@ -81,7 +85,7 @@ export class CloudAddresses {
     if (asked !== undefined && this.#state.isReserved(cloudReservation(cloud, asked))) return asked;
     this.#state.grants.set(grant); // a process that is killed leaves what its successor gives back
     try {
-      const { ip, port } = await reserveIn(cloud, asked, grant.id);
+      const { ip, port } = await reserveIn(cloud, { ip: asked, within: parseCidr(pool.range ?? "") }, grant.id);
       this.#state.grants.set({ ...grant, ip, port });
       return ip;
     } catch (e) {

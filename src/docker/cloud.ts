@@ -106,10 +106,11 @@ export async function subnetFor(wish: CloudWish, pool: Cidr | undefined, six: bo
 /** An address that is reserved, and the port that holds it. Throws `Failure` (`address`). */
 export async function reserveIn(
   pool: CloudPool,
-  ip: string | undefined,
+  { ip, within }: { readonly ip: string | undefined; readonly within: Cidr | undefined },
   id: string,
 ): Promise<{ readonly ip: string; readonly port: EndpointPort }> {
-  const address = { network: pool.network, subnet: pool.subnet, ...(ip === undefined ? {} : { ip }) };
+  const where = { network: pool.network, subnet: pool.subnet };
+  const address = { ...where, ...(ip === undefined ? {} : { ip }), ...(within === undefined ? {} : { within }) };
   const port = await reserve(sessionOf(pool.cloud), address, id);
   const own = port.fixed_ips.find(
     (f) => f.subnet_id === pool.subnet && (ip === undefined || parseIp(f.ip_address) === ip),

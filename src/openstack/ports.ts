@@ -69,7 +69,7 @@ const PAUSE_MS = 500;
 const MAX_PIECES = 1000;
 
 /** An address of a port that is wished for. */
-export interface FixedIp {
+interface FixedIp {
   readonly subnet_id?: string;
   readonly ip_address?: string;
 }

@@ -1,11 +1,14 @@
 // Ports that hold addresses before there is an attachment: for a caller that asks for the address first, and says later whose
 // it is. The attachment takes the port (container-port.ts), and leaves it when it goes; only then is it deleted.
+import type { Cidr } from "../address/cidr.ts";
 import { Failure } from "../report/failure.ts";
-import { createPort, deletePort, type FixedIp, listPorts, type Port } from "./ports.ts";
+import { makeWithin } from "./container-port.ts";
+import { createPort, deletePort, listPorts, type Port, type PortWish } from "./ports.ts";
 import type { Session } from "./session.ts";
 
 /** Begins the name of a port that was made to hold an address; the rest tells it from all others. */
 const NAME = "berth-reserved-";
+const DOING = "reserve an address";
 
 /** Which address of which network. */
 export interface Address {
@@ -14,6 +17,8 @@ export interface Address {
   readonly subnet: string;
   /** Absent: any that is free. */
   readonly ip?: string;
+  /** Where that shall be; absent: in the subnet's allocation pools. */
+  readonly within?: Cidr;
 }
 
 /** Whether a port was made to hold an address. */
@@ -31,20 +36,10 @@ async function portAt(session: Session, network: string, ip: string): Promise<Po
   return (await listPorts(session, filter, `find the port with ${ip}`))[0];
 }
 
-async function make(
-  session: Session,
-  network: string,
-  fixedIps: readonly FixedIp[],
-  id: string,
-  mac?: string,
-): Promise<Port> {
+/** What a port that holds an address is made with. */
+function wishFor(network: string, id: string): PortWish & { readonly name: string } {
   const name = `${NAME}${id}`;
-  const wish = { network_id: network, name, description: name, fixed_ips: fixedIps };
-  return await createPort(
-    session,
-    { ...wish, ...(mac === undefined ? {} : { mac_address: mac }) },
-    "reserve an address",
-  );
+  return { network_id: network, name, description: name };
 }
 
 /**
@@ -52,10 +47,15 @@ async function make(
  * is answered again. Throws `Failure` (`address`) where it is in use.
  * @param id of the reservation, a part of the port's name
  */
-export async function reserve(session: Session, { network, subnet, ip }: Address, id: string): Promise<Port> {
+export async function reserve(session: Session, { network, subnet, ip, within }: Address, id: string): Promise<Port> {
   const there = ip === undefined ? undefined : await portAt(session, network, ip);
-  if (there === undefined)
-    return await make(session, network, [{ subnet_id: subnet, ...(ip === undefined ? {} : { ip_address: ip }) }], id);
+  if (there === undefined) {
+    const wish = wishFor(network, id);
+    if (ip === undefined && within !== undefined)
+      return await makeWithin(session, wish, { block: within, subnetId: subnet }, DOING);
+    const fixed = { subnet_id: subnet, ...(ip === undefined ? {} : { ip_address: ip }) };
+    return await createPort(session, { ...wish, fixed_ips: [fixed] }, DOING);
+  }
   if (isMade(there) || isFree(there)) return there;
   throw new Failure(
     "address",
@@ -92,7 +92,8 @@ export async function unite(
   }
   for (const port of ports) await deletePort(session, port.id);
   const fixed = [...new Map(ports.flatMap((p) => p.fixed_ips).map((f) => [f.ip_address, f])).values()];
-  return await make(session, first.network_id, fixed, id, mac);
+  const own = mac === undefined ? {} : { mac_address: mac };
+  return await createPort(session, { ...wishFor(first.network_id, id), fixed_ips: fixed, ...own }, DOING);
 }
 
 /** Gives a reservation back; one whose port is gone, or in use, or was somebody's own, is left alone. Throws `Failure`. */

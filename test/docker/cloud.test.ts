@@ -180,6 +180,18 @@ describe.each([
   });
 });
 
+test("--ip-range: addresses of that part of the subnet", async () => {
+  const Options = { "neutron.net.uuid": net.id };
+  const { body } = await d.send("IpamDriver.RequestPool", { Pool: CIDR, SubPool: "10.77.0.192/30", Options });
+  const PoolID = textOf(body["PoolID"]);
+  const all = await Promise.all([1, 2, 3].map(() => call("IpamDriver.RequestAddress", { PoolID, Address: "" })));
+  const addresses = all.map((a) => textOf(a["Address"]).replace(/\/.*/u, ""));
+  expect(new Set(addresses).size).toBe(3);
+  for (const ip of addresses) expect(ip).toMatch(/^10\.77\.0\.19[2-5]$/u);
+  for (const Address of addresses) await call("IpamDriver.ReleaseAddress", { PoolID, Address });
+  await nothingIsLeft();
+});
+
 test("a subnet of a pool, by the pool's name", async () => {
   const pool = await demo.make("subnetpool", { name: "blocks", prefixes: ["10.78.0.0/24"], default_prefixlen: 24 });
   const other = await demo.make("network", { name: "other" });
