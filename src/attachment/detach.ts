@@ -59,7 +59,7 @@ export async function detach(request: DetachRequest): Promise<void> {
     const elsewhere = record?.guest?.held === true && record.guest.commonStore === true;
     if (elsewhere || request.keepsAddresses === true) return [];
     try {
-      return await ipam.release(request.key, ips, record?.allocation?.port);
+      return await ipam.release(record?.holder ?? request.key, ips, record?.allocation?.port);
     } catch (e) {
       failures.push(asFailure(e, "release the addresses"));
       return [];

@@ -59,6 +59,8 @@ export interface AttachmentRecord {
   readonly site?: string;
   /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
   readonly inTransit?: true;
+  /** Whose the addresses are to IPAM, where the attachment had another key when they were given; absent: {@link key}. */
+  readonly holder?: Key;
   /** Absent: the link is a container's. */
   readonly guest?: GuestRecord;
   /** Absent while IPAM is being asked. */
@@ -251,8 +253,9 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
     process: maybe(isProcess),
   });
 
+  const isKey = object<Key>({ network: isText, containerId: isText, ifName: isText });
   return {
-    key: object<Key>({ network: isText, containerId: isText, ifName: isText }),
+    key: isKey,
     kind: oneOf(...kinds),
     netns: (x) => typeof x === "string" && !x.includes("\0"),
     netnsInode: isNumber,
@@ -263,6 +266,7 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
     cniPath: isText,
     site: maybe(isText),
     inTransit: maybe(isTrue),
+    holder: maybe(isKey),
     guest: maybe(isGuest),
     allocation: maybe(isAllocation),
     plan: listOf(isStep),
