@@ -1,12 +1,13 @@
 // Garbage collection: attachments that nobody needs any more.
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { describeStray, explainStray } from "../openstack/strays.ts";
+import { OWN_NAMESPACE } from "../kernel/namespaces.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
 import { detach, type DetachRequest } from "./detach.ts";
 import { describeKey, type Key } from "./key.ts";
-import { type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
+import { type AttachmentRecord, hasLostNamespace, isOrphan, listRecords, removeUnfinished } from "./record.ts";
 import { configOf } from "./recorded-config.ts";
 
 /** Something that a cloud keeps for nobody. */
@@ -62,8 +63,13 @@ function throwAll(failures: readonly Failure[]): void {
   });
 }
 
+/** A virtual machine's on the host that is in use: runtimes of containers know nothing of it. */
+function isGuests(r: AttachmentRecord): boolean {
+  return r.guest !== undefined && r.netns === OWN_NAMESPACE && !isOrphan(r);
+}
+
 /**
- * CNI's GC: detaches every attachment of the network that is not in `valid`, and releases its IPAM's reservations that
+ * CNI's GC: detaches every attachment of the network that is not in `valid` and no virtual machine's, and releases its IPAM's reservations that
  * belong to none of them. Goes on past failures and throws them together at the end: `Failure` (`incomplete`).
  */
 export async function collect(
@@ -73,14 +79,19 @@ export async function collect(
 ): Promise<Collected> {
   const failures: Failure[] = [];
   const wanted = new Set(valid.map(describeKey));
-  const stale = listRecords((f) => failures.push(f)).filter(
-    (r) => r.key.network === config.name && !wanted.has(describeKey(r.key)),
-  );
+  const own = listRecords((f) => failures.push(f)).filter((r) => r.key.network === config.name);
+  const stale = own.filter((r) => !wanted.has(describeKey(r.key)) && !isGuests(r));
+  const spared = own.filter(isGuests).map((r) => r.key);
   const attachments = await detachAll(stale, failures);
   let addresses: readonly string[] = [];
   try {
+    removeUnfinished((key) => key.network === config.name);
+  } catch (e) {
+    failures.push(asFailure(e, "remove unfinished records"));
+  }
+  try {
     const { ipam } = await providersOf(config, delegate);
-    addresses = await ipam.collect(config.name, valid);
+    addresses = await ipam.collect(config.name, [...valid, ...spared]);
   } catch (e) {
     failures.push(asFailure(e, "collect addresses"));
   }
@@ -88,9 +99,19 @@ export async function collect(
   return { attachments, addresses };
 }
 
-/** The attachments whose namespace is gone, on every network. */
+/**
+ * The attachments whose namespace is gone, on every network.
+ * @param unreadable gets the failure of each record that cannot be read, or whose namespace cannot be looked at
+ */
 export function orphans(unreadable: (failure: Failure) => void): AttachmentRecord[] {
-  return listRecords(unreadable).filter(isOrphan);
+  return listRecords(unreadable).filter((record) => {
+    try {
+      return hasLostNamespace(record);
+    } catch (e) {
+      unreadable(asFailure(e, `look whether ${describeKey(record.key)} is still needed`));
+      return false;
+    }
+  });
 }
 
 /**
@@ -100,7 +121,7 @@ export function orphans(unreadable: (failure: Failure) => void): AttachmentRecor
 export async function cloudStrays(config: NetworkConfig, delegate: DelegateCall): Promise<readonly CloudStray[]> {
   const { cloud } = await providersOf(config, delegate);
   if (cloud === undefined) return [];
-  const valid = listRecords(() => {}).map((r) => r.key);
+  const valid = listRecords(() => {}).map((r) => r.holder ?? r.key);
   return (await cloud.strays(config.name, valid)).map((stray) => ({
     what: describeStray(stray),
     commands: explainStray(stray),
@@ -115,6 +136,11 @@ export async function collectOrphans(): Promise<Collected> {
     orphans((f) => failures.push(f)),
     failures,
   );
+  try {
+    removeUnfinished(() => true);
+  } catch (e) {
+    failures.push(asFailure(e, "remove unfinished records"));
+  }
   throwAll(failures);
   return { attachments, addresses: [] };
 }

@@ -6,7 +6,7 @@ import { findLinkByIndex, type Link } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
 import { readSysctl } from "../kernel/sysctls.ts";
 import { Failure } from "../report/failure.ts";
-import { ownAccessLink, usersAccessLink } from "./access-link.ts";
+import { findOwnAccessLink, usersAccessLink } from "./access-link.ts";
 import type { HostAccess, HostAddress, HostFacts } from "./host-access.ts";
 
 /**
@@ -17,7 +17,7 @@ export function gatherHost(nl: Netlink, options: HostAccess, detail: SubInterfac
   requireTalking(detail);
   const addresses = hostAddresses(nl, options.addresses);
   const access =
-    options.link === "auto" ? ownAccessLink(detail, parent) : usersAccessLink(nl, options.link, detail, parent);
+    options.link === "auto" ? findOwnAccessLink(nl, detail, parent) : usersAccessLink(nl, options.link, detail, parent);
   const four = addresses.filter((a) => ipFamily(a.ip) === 4);
   // IPv4 works all the same
   return {

@@ -98,7 +98,7 @@ export function wholePlan(input: PlanInput): Plan {
     parent: { name: parent.name, where: input.parentWhere },
     detail,
     ...(input.mtu === undefined ? {} : { mtu: input.mtu }),
-    ...(input.mac === undefined ? {} : { mac: input.mac }),
+    ...(input.mac === undefined ? {} : { mac: input.mac, owner: aliasOf(key) }),
   });
   if (addresses.length > 0) {
     if (has6) steps.push(setting(`net/ipv6/conf/${link}/disable_ipv6`, "0"));

@@ -1,7 +1,9 @@
 // The plugin's server: libnetwork's two remote driver protocols over HTTP on a unix socket.
 import { parseJson } from "../ipam/json.ts";
 import { isThere, makeDirectory, removeFile } from "../kernel/files.ts";
+import { keepError } from "../attachment/last-errors.ts";
 import { asFailure, Failure } from "../report/failure.ts";
+import { log, newCall } from "../report/log.ts";
 import { inheritedSocket, passOn } from "./activation.ts";
 import { Deliveries } from "./deliveries.ts";
 import { Forgotten } from "./forgotten.ts";
@@ -112,7 +114,8 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
       return refusal(path, 404, new Failure("request", `serve ${request.method} ${path}: there is no such call`));
     try {
       const text = await request.text();
-      return answer(200, await queue.run(async () => await handler(parse(path, text))));
+      const work = async (): Promise<unknown> => await logged(path, async () => await handler(parse(path, text)));
+      return answer(200, ipam.asksCloud(path, text) ? await work() : await queue.run(work));
     } catch (thrown) {
       const failure = asFailure(thrown, `serve ${path}`);
       report.refused(path, failure);
@@ -122,7 +125,7 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
 
   await queue.run(async () => {
     await network.resume(failed);
-    await ipam.tidy();
+    await ipam.tidy(failed);
   });
   const own = inherited === undefined ? socket : BEHIND;
   const server = listen(own, inherited === undefined ? 0o755 : 0o700, handle);
@@ -146,6 +149,22 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
       removeFile(own); // one that was given is systemd's, which goes on listening
     },
   };
+}
+
+/** A request's work, with an id of its own in the log. */
+async function logged(path: string, work: () => Promise<unknown>): Promise<unknown> {
+  newCall();
+  const start = performance.now();
+  try {
+    const done = await work();
+    log("info", "done", () => ({ call: path, ms: Math.round(performance.now() - start) }));
+    return done;
+  } catch (thrown) {
+    const failure = asFailure(thrown, `serve ${path}`);
+    log("error", "failed", () => ({ call: path, message: failure.message, advice: failure.advice }));
+    keepError(`Docker ${path}`, failure);
+    throw failure;
+  }
 }
 
 /** Docker's Host header is the socket's path, which makes a URL that is none: only what follows it matters. */

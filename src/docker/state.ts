@@ -8,16 +8,21 @@ import {
   isMissing,
   listDirectory,
   makeDirectory,
-  readFile,
+  readOwnFile,
   removeFile,
   renameFile,
   writeFile,
 } from "../kernel/files.ts";
 import { Failure } from "../report/failure.ts";
+import type { ExposedPort } from "../openstack/security-groups.ts";
+import type { CloudPool, EndpointPort } from "./cloud.ts";
 import type { DockerNetwork } from "./options.ts";
 
 const DIRECTORY = "/var/lib/berth/docker";
-const VERSION = 1;
+/** Of the files' form that this Berth writes and reads. */
+export const VERSION = 1;
+/** The ending of a file while it is written. */
+const UNFINISHED = ".new";
 
 /** A container's place on a network. */
 export interface DockerEndpoint {
@@ -33,6 +38,10 @@ export interface DockerEndpoint {
   readonly reservations: readonly string[];
   /** Where it was joined and not left: path of the container's namespace, which may not exist yet. */
   readonly sandbox?: string;
+  /** Of a cloud's network. */
+  readonly port?: EndpointPort;
+  /** What everybody shall reach of it there. */
+  readonly exposed?: readonly ExposedPort[];
 }
 
 /** Where the reservations of a pool's addresses are, and which addresses it has. */
@@ -44,6 +53,8 @@ export interface Pool {
   readonly range?: string;
   /** Absent: where the standard plugin has them. */
   readonly dataDir?: string;
+  /** The subnet that it is of a cloud's. */
+  readonly cloud?: CloudPool;
 }
 
 /** An address that was reserved for Docker, and is no endpoint's yet. */
@@ -56,6 +67,8 @@ export interface Grant {
   readonly made: number;
   /** Absent before it is reserved. */
   readonly ip?: string;
+  /** What holds it in a cloud. */
+  readonly port?: EndpointPort;
 }
 
 // what a file must look like before anything is done by it
@@ -67,6 +80,9 @@ const cidr = v.pipe(
   v.string(),
   v.check((text) => parseCidr(text) !== undefined),
 );
+const port = v.object({ id: v.string(), mac: v.string() });
+/** A subnet of a cloud's, as pool ids and files have it. */
+export const cloudPool = v.object({ cloud: v.exactOptional(v.string()), network: v.string(), subnet: v.string() });
 const version = v.literal(VERSION);
 const NetworkForm: v.GenericSchema<unknown, DockerNetwork> = v.object({
   version,
@@ -78,6 +94,9 @@ const NetworkForm: v.GenericSchema<unknown, DockerNetwork> = v.object({
   pools: v.array(cidr),
   reserved: v.array(v.string()),
   prefix: v.string(),
+  cloud: v.exactOptional(
+    v.object({ cloud: v.exactOptional(v.string()), network: v.string(), subnets: v.record(v.string(), v.string()) }),
+  ),
 });
 const EndpointForm: v.GenericSchema<unknown, DockerEndpoint> = v.object({
   version,
@@ -87,6 +106,8 @@ const EndpointForm: v.GenericSchema<unknown, DockerEndpoint> = v.object({
   addresses: v.array(cidr),
   reservations: v.array(v.string()),
   sandbox: v.exactOptional(v.pipe(v.string(), v.regex(/^\/[^\0]+$/u))),
+  port: v.exactOptional(port),
+  exposed: v.exactOptional(v.array(v.object({ protocol: v.string(), port: v.number() }))),
 });
 const GrantForm: v.GenericSchema<unknown, Grant> = v.object({
   version,
@@ -96,9 +117,11 @@ const GrantForm: v.GenericSchema<unknown, Grant> = v.object({
     pool: cidr,
     range: v.exactOptional(cidr),
     dataDir: v.exactOptional(v.pipe(v.string(), v.regex(/^\/[^\0]*$/u))),
+    cloud: v.exactOptional(cloudPool),
   }),
   made: v.number(),
   ip: v.exactOptional(address),
+  port: v.exactOptional(port),
 });
 
 interface Kept {
@@ -116,6 +139,7 @@ class Store<T extends Kept> {
     this.#directory = `${DIRECTORY}/${sort}`;
     this.#form = form;
     for (const { name } of listDirectory(this.#directory)) {
+      if (name.endsWith(UNFINISHED)) removeFile(`${this.#directory}/${name}`); // of a process that was killed
       if (!name.endsWith(".json")) continue;
       try {
         const item = this.#read(name);
@@ -131,7 +155,7 @@ class Store<T extends Kept> {
   #read(name: string): T {
     const path = `${this.#directory}/${name}`;
     const advice = "Remove it, and create the network anew.";
-    const json = parseJson(readFile(path, "refuse"), `read ${path}`, advice);
+    const json = parseJson(readOwnFile(path) ?? "", `read ${path}`, advice);
     const stated = isObject(json) ? json["version"] : undefined;
     if (Number.isSafeInteger(stated) && stated !== VERSION) {
       throw new Failure("decode", `read ${path}: its version is ${Number(stated)}, this Berth reads ${VERSION}`, {
@@ -159,7 +183,8 @@ class Store<T extends Kept> {
   /** Throws `Failure` (`io`). */
   set(item: T): void {
     const path = `${this.#directory}/${item.id}.json`;
-    const write = (): void => writeFile(`${path}.new`, JSON.stringify(item), { mode: 0o600 });
+    const unfinished = `${path}${UNFINISHED}`;
+    const write = (): void => writeFile(unfinished, JSON.stringify(item), { mode: 0o600 });
     try {
       try {
         write();
@@ -168,8 +193,13 @@ class Store<T extends Kept> {
         makeDirectory(this.#directory, 0o700);
         write();
       }
-      renameFile(`${path}.new`, path);
+      renameFile(unfinished, path);
     } catch (e) {
+      try {
+        removeFile(unfinished);
+      } catch {
+        // what keeps it from being removed is what kept it from being written
+      }
       throw new Failure("io", `write ${path}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
     }
     this.#items.set(item.id, item);

@@ -3,6 +3,7 @@ import { withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import { isExecutable, statusOf } from "../kernel/files.ts";
 import { Failure } from "../report/failure.ts";
+import { log, traceparent } from "../report/log.ts";
 import { readResult } from "./ipam-result.ts";
 import { isObject, type Json, stringsOf } from "./json.ts";
 import type { Allocation, Holder, IpamProvider } from "./provider.ts";
@@ -26,6 +27,8 @@ interface Ended {
 }
 
 const VALID_ATTACHMENTS = "cni.dev/valid-attachments";
+/** Bytes. A plugin that writes more, to either of its outputs, is ended. */
+const MAX_OUTPUT = 16 << 20;
 /** Characters of a plugin's output that an error quotes. */
 const QUOTED = 2000;
 
@@ -94,6 +97,8 @@ export class Delegated implements IpamProvider {
     const path = this.#find();
     // the protocol's parameters, and PATH for the programs that plugins run; the rest of the environment is not theirs
     const env: Record<string, string | undefined> = {};
+    const trace = traceparent();
+    if (trace !== undefined) env["TRACEPARENT"] = trace;
     for (const [name, value] of Object.entries(this.#call.env)) {
       if (name.startsWith("CNI_") || name === "PATH") env[name] = value;
     }
@@ -102,7 +107,15 @@ export class Delegated implements IpamProvider {
       env["CNI_CONTAINERID"] = holder.containerId;
       env["CNI_IFNAME"] = holder.ifName;
     }
+    const start = performance.now();
     const ended = await execute(path, env, stdin);
+    log("debug", "ran", () => ({
+      program: path,
+      verb,
+      status: ended.exitCode,
+      signal: ended.signal,
+      ms: Math.round(performance.now() - start),
+    }));
     // "ensure that the delegated plugin's stderr is output to the calling plugin's stderr"
     if (ended.stderr.trim() !== "") console.error(ended.stderr.trimEnd());
     if (ended.exitCode === 0) return ended.stdout;
@@ -199,7 +212,14 @@ export class Delegated implements IpamProvider {
  */
 async function execute(path: string, env: Record<string, string | undefined>, stdin: string): Promise<Ended> {
   try {
-    const child = Bun.spawn([path], { env, stdin: Buffer.from(stdin), stdout: "pipe", stderr: "pipe" });
+    const child = Bun.spawn([path], {
+      env,
+      stdin: Buffer.from(stdin),
+      stdout: "pipe",
+      stderr: "pipe",
+      maxBuffer: MAX_OUTPUT,
+      killSignal: "SIGKILL",
+    });
     const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     return {
       stdout,
@@ -223,7 +243,12 @@ function failureOf(doing: string, { stdout, stderr, exitCode, signal }: Ended): 
       ...(typeof details === "string" && details !== "" ? { advice: details } : {}),
     });
   }
-  const end = signal === null ? `it ended with status ${exitCode ?? "?"}` : `it was ended by ${signal}`;
+  const wordy = Math.max(stdout.length, stderr.length) >= MAX_OUTPUT;
+  const end = wordy
+    ? `it wrote more than ${MAX_OUTPUT >> 20} MiB`
+    : signal === null
+      ? `it ended with status ${exitCode ?? "?"}`
+      : `it was ended by ${signal}`;
   const said = [stderr.trim(), stdout.trim()].filter((text) => text !== "").join("; ");
   const quoted = said === "" ? " and said nothing" : `: ${said.slice(0, QUOTED)}`;
   return new Failure("delegate", `run the IPAM plugin ${doing}: ${end}${quoted}`, {

@@ -145,7 +145,7 @@ export class HostLocal implements IpamProvider {
     return this.#with(holder.network, "set an address aside in", (state) => {
       using _lock = state.lock();
       if (state.holderOf(ip) !== content) return false;
-      state.quarantine(ip, by, Date.now() + seconds * 1000);
+      state.quarantine(ip, by, seconds);
       return true;
     });
   }
@@ -171,6 +171,7 @@ export class HostLocal implements IpamProvider {
     return this.#with(network, "release addresses in", (state) => {
       using lock = state.lockIfPresent();
       if (lock === undefined) return [];
+      state.tidy();
       const stale = state
         .list()
         .filter((r) => !kept.has(r.content) && !isQuarantine(r.content) && !isCallers(r.content));

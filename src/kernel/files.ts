@@ -32,9 +32,11 @@ const O_WRONLY = 1;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const O_TRUNC = 0o1000;
+const O_APPEND = 0o2000;
 const O_NOFOLLOW = 0o400000;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_EMPTY_PATH = 0x1000;
 // include/uapi/linux/stat.h: the same on every architecture, unlike stat(2)
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_SIZE = 256;
@@ -118,6 +120,35 @@ export function readFile(path: string, links: Links = "follow"): string {
   return readAndClose(open(path, flagsOf(links)), path);
 }
 
+/**
+ * The content of a file of Berth's own: neither a link's nor another user's, who could have put there what root then does.
+ * Undefined where there is none. Throws `SysError`: ELOOP for a link, EPERM for another user's.
+ */
+export function readOwnFile(path: string): string | undefined {
+  let fd;
+  try {
+    fd = open(path, O_NOFOLLOW | O_NONBLOCK);
+  } catch (e) {
+    if (isMissing(e)) return undefined;
+    throw e;
+  }
+  try {
+    const owner = ownerOf(fd, path);
+    if (owner !== 0 && owner !== process.geteuid?.())
+      throw new SysError(`read ${path}, which is of user ${owner}`, Errno.EPERM);
+    return readDescriptor(fd, path);
+  } finally {
+    close(fd);
+  }
+}
+
+function ownerOf(fd: number, path: string): number {
+  const empty = cString("");
+  const bytes = new Uint8Array(STATX_SIZE);
+  check("stat", path, c.statx(fd, ptr(empty), AT_EMPTY_PATH, STATX_BASIC_STATS, ptr(bytes)));
+  return new DataView(bytes.buffer).getUint32(20, true);
+}
+
 /** {@link readFile}; undefined where there is no such file. Throws `SysError` for other errors. */
 export function readFileIfThere(path: string, links: Links = "follow"): string | undefined {
   const fd = openIfThere(path, flagsOf(links));
@@ -154,13 +185,30 @@ export function writeFile(path: string, content: string, { mode = 0o644, only }:
   const how = only === "new" ? O_CREAT | O_EXCL : only === "present" ? 0 : O_CREAT | O_TRUNC;
   const fd = open(path, O_WRONLY | O_NOFOLLOW | how, mode);
   try {
-    let rest = encoder.encode(content);
-    while (rest.length > 0) {
-      const n = Number(c.write(fd, ptr(rest), rest.length));
-      const errno = n < 0 ? lastErrno() : 0;
-      if (n < 0 && errno !== Errno.EINTR) throw new SysError(`write ${path}`, errno);
-      if (n > 0) rest = rest.subarray(n);
-    }
+    writeDescriptor(fd, content, path);
+  } finally {
+    close(fd);
+  }
+}
+
+/** Writes all of a text to an open file; `path` is for the error only. Throws `SysError`; what was written by then stays. */
+export function writeDescriptor(fd: number, content: string, path: string): void {
+  let rest = encoder.encode(content);
+  while (rest.length > 0) {
+    const n = Number(c.write(fd, ptr(rest), rest.length));
+    const errno = n < 0 ? lastErrno() : 0;
+    if (n > 0) rest = rest.subarray(n);
+    else if (errno === Errno.EAGAIN) Bun.sleepSync(1); // a pipe that somebody made non-blocking, and nobody reads just now
+    else if (errno !== Errno.EINTR) throw new SysError(`write ${path}`, errno);
+  }
+}
+
+/** Adds text to the end of a file, in one write(2). Throws `SysError`, ELOOP for a symbolic link. */
+export function appendFile(path: string, text: string, mode: number): void {
+  const fd = open(path, O_WRONLY | O_NOFOLLOW | O_CREAT | O_APPEND, mode);
+  try {
+    const bytes = encoder.encode(text);
+    check("write", path, c.write(fd, ptr(bytes), bytes.length));
   } finally {
     close(fd);
   }

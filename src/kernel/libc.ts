@@ -16,6 +16,7 @@ const { symbols: c } = dlopen(LIBRARY, {
   close: { args: [i32], returns: i32 },
   flock: { args: [i32, i32], returns: i32 },
   setns: { args: [i32, i32], returns: i32 },
+  umask: { args: [u32], returns: u32 },
   getrandom: { args: [pointer, u64, u32], returns: i64 },
 });
 
@@ -109,6 +110,14 @@ export function openIfThere(path: string, flags = 0): number | undefined {
 /** close(2); an error is ignored, as the descriptor is gone in any case. */
 export function close(fd: number): void {
   c.close(fd);
+}
+
+/** What no file of Berth's is for: writing by others. What is secret states a mode of its own. */
+export const UMASK = 0o022;
+
+/** umask(2): the caller's may be anything, and programs that are started inherit it. */
+export function setUmask(mask: number): void {
+  c.umask(mask);
 }
 
 /** flock(2); repeated where a signal interrupts it. Throws {@link SysError}. */

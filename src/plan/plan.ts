@@ -1,5 +1,6 @@
 // A plan read four ways: applied, undone, verified, explained.
 import { asFailure, Failure } from "../report/failure.ts";
+import { log } from "../report/log.ts";
 import { mark } from "../report/trace.ts";
 import { address } from "./address.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
@@ -74,26 +75,35 @@ export async function applyPlan(plan: Plan, places: Places, options: PlanOptions
       const done = typeOf(step).apply(step, pipeline);
       if (done instanceof Promise) await done;
       mark(`step ${step.type}`);
+      log("debug", "apply", () => ({ step: step.type, where: step.where }));
     }
     pipeline.flushOrThrow();
     mark("flushed");
     return pipeline.remarks;
   } catch (thrown) {
-    const first = asFailure(thrown, "apply the plan");
-    const undone = await undoSteps(
-      plan.filter((_, i) => pipeline.applied(i)),
-      places,
-      "rollback",
-      options.lockHost,
-    );
-    if (undone.length === 0) throw first;
-    const rest = undone.map((f) => f.message).join("; ");
-    throw new Failure(first.reason, `${first.message}. Undoing what was done failed too: ${rest}`, {
-      cause: first,
-      incomplete: true,
-      ...(first.advice === undefined ? {} : { advice: first.advice }),
-    });
+    const done = plan.filter((_, i) => pipeline.applied(i));
+    throw await rollBack(asFailure(thrown, "apply the plan"), done, places, options.lockHost);
   }
+}
+
+/**
+ * Undoes steps that were applied a moment ago because something failed after them.
+ * @returns the failure to report: it says so where something could not be undone
+ */
+export async function rollBack(
+  first: Failure,
+  done: Plan,
+  places: Places,
+  lockHost: LockHost | undefined,
+): Promise<Failure> {
+  const undone = await undoSteps(done, places, "rollback", lockHost);
+  if (undone.length === 0) return first;
+  const rest = undone.map((f) => f.message).join("; ");
+  return new Failure(first.reason, `${first.message}. Undoing what was done failed too: ${rest}`, {
+    cause: first,
+    incomplete: true,
+    ...(first.advice === undefined ? {} : { advice: first.advice }),
+  });
 }
 
 /**
@@ -151,6 +161,7 @@ async function undoSteps(
   for (const [i, step] of withoutWhatGoesWithLinks(plan).toReversed().entries()) {
     if (step.where !== "cloud" && !places.reaches(step)) continue;
     pipeline.begin(i);
+    log("debug", "undo", () => ({ step: step.type, where: step.where, occasion }));
     try {
       section.enter(step.where, () => pipeline.flush());
       const done = typeOf(step).undo(step, pipeline, occasion);
@@ -183,7 +194,8 @@ export async function explainPlan(plan: Plan, netns: string): Promise<string[]> 
 }
 
 /** The commands for somebody who is in the namespace where a plan is to be applied by hand. */
-export function explainInside(plan: Plan): string[] {
+export async function explainInside(plan: Plan): Promise<string[]> {
+  await load(plan);
   return plan.flatMap((step) => typeOf(step).explain(step, inside));
 }
 

@@ -21,6 +21,8 @@ export interface LinkStep {
   readonly mac?: string;
   /** The `ifalias`, where it is not left to the step that sets the link up. */
   readonly alias?: string;
+  /** The `ifalias` that it has once it is up: by it the link is Berth's own whatever MAC somebody gave it. */
+  readonly owner?: string;
 }
 
 /** Makes the access link where it is missing; it is shared by all attachments of its parent and goes with the last. */
@@ -72,9 +74,6 @@ export interface DownStep {
   readonly where: Where;
   readonly link: string;
 }
-
-/** Where nodes are that nobody gave another place: Berth's own directory, which goes with the kernel's state. */
-export const TAPS = "/run/berth/taps";
 
 /** Makes a node of a macvtap's character device, by which a virtual machine's frames come and go. */
 export interface TapStep {

@@ -6,8 +6,9 @@ import { type Device, tapDevice, tapMajor } from "../kernel/taps.ts";
 import { Failure } from "../report/failure.ts";
 import { type Pipeline, refused } from "./pipeline.ts";
 import type { Places } from "./places.ts";
+import { TAPS } from "./taps-directory.ts";
 import { quote } from "./shell.ts";
-import { TAPS, type TapStep } from "./step.ts";
+import type { TapStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 
 function placeOf({ path, process }: TapStep): NodePlace {

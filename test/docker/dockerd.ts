@@ -74,11 +74,12 @@ export class Dockerd {
   }
 
   /** One request, as it is; a body that is text is sent as such. */
-  async send(call: string, body: unknown): Promise<Answer> {
+  async send(call: string, body: unknown, signal?: AbortSignal): Promise<Answer> {
     const response = await fetch(`http://plugin/${call}`, {
       unix: this.#socket,
       method: "POST",
       headers: { Host: "%2Frun%2Fdocker%2Fplugins%2Fberth.sock" }, // as Docker's client has it
+      ...(signal === undefined ? {} : { signal }),
       body: typeof body === "string" ? body : JSON.stringify(body),
     });
     return { status: response.status, body: (await response.json()) as Answer["body"] };
@@ -129,6 +130,11 @@ export class Dockerd {
     if (!this.#sandboxes.delete(name)) return;
     rmSync(sandboxKey);
     this.#world.removeNamespace(name);
+  }
+
+  /** Every container ends. */
+  endAll(): void {
+    for (const name of this.#sandboxes) this.end(`${NAMESPACES}/${name}`);
   }
 
   #create(id: string, request: Readonly<Record<string, Json>>, answer: Answer): void {
