@@ -35,11 +35,11 @@ export function kernelAdd(host: Netlink, inside: Netlink, namespace: Namespace, 
   return index;
 }
 
-/** The kernel's part of so many ADDs and DELs, milliseconds each. */
-export function kernelParts(bench: Bench, count: number): { add: number[]; del: number[] } {
+/** The kernel's part of so many ADDs and DELs in a new namespace, milliseconds each. */
+export function kernelParts(bench: Bench, name: string, count: number): { add: number[]; del: number[] } {
   const { world } = bench;
-  if (world.at(NAMESPACE) === undefined) world.namespace(NAMESPACE);
-  const [host, inside, namespace] = [world.netlink(""), world.netlink(NAMESPACE), world.at(NAMESPACE)];
+  world.namespace(name);
+  const [host, inside, namespace] = [world.netlink(""), world.netlink(name), world.at(name)];
   const parent = findLink(host, bench.parent);
   if (parent === undefined || namespace === undefined) throw new Error(`there is no ${bench.parent}`);
   const [add, del]: [number[], number[]] = [[], []];
@@ -79,7 +79,7 @@ async function ip(args: readonly string[], stdin = ""): Promise<void> {
 
 async function bounds(bench: Bench): Promise<Row[]> {
   const count = Math.min(30, bench.count.pairs);
-  const kernel = kernelParts(bench, count);
+  const kernel = kernelParts(bench, NAMESPACE, count);
   const hand = await byHand(bench, count);
   return [
     { name: "bound: the kernel's part of an ADD", unit: "ms", berth: kernel.add, peer: [] },
