@@ -76,7 +76,7 @@ const isIp: Check = (x) => typeof x === "string" && parseIp(x) === x;
 const isMac: Check = (x) => typeof x === "string" && parseMac(x) === x;
 const isLeaseAddress: Check = (x) => typeof x === "string" && parseCidr(x) !== undefined;
 /** What the kernel takes as a link's name (net/core/dev.c, dev_valid_name); as a part of a sysctl's path it leads nowhere else. */
-const isLinkName: Check = (x) => typeof x === "string" && /^(?!\.{1,2}$)[^\s/:\p{Cc}]{1,15}$/u.test(x);
+const isLinkName: Check = (x) => typeof x === "string" && /^(?!\.{1,2}$)[^\s/:\0]{1,15}$/u.test(x);
 /** A setting of one link. */
 const isSysctl: Check = (x) =>
   typeof x === "string" && /^net\/ipv[46]\/(?:conf|neigh)\/(?!\.{1,2}\/)[^\s/\0]{1,15}\/\w+$/u.test(x);
