@@ -5,6 +5,7 @@ import type { Allocation, IpamProvider, Seat } from "../ipam/provider.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLink, type Link } from "../kernel/links.ts";
 import { AddressConflict } from "../plan/conflict.ts";
+import { bootId } from "../kernel/namespaces.ts";
 import { isRunning } from "../kernel/processes.ts";
 import { KnownLinks } from "../plan/known-links.ts";
 import { applyPlan, type Plan, rollBack, undoPlan } from "../plan/plan.ts";
@@ -22,9 +23,11 @@ import {
   type GuestRecord,
   attachmentsOn,
   lockAttachment,
+  isOfThisBoot,
   lockShared,
   ownerOf,
   readRecord,
+  remainingSteps,
   removeRecord,
   writeRecord,
 } from "./record.ts";
@@ -54,7 +57,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   const prepared = prepare(request, cloud);
   using places = prepared.places;
   mark("prepared");
-  using _lock = lockAttachment(request.key);
+  using _lock = await lockAttachment(request.key);
   mark("locked");
   await replaceRemains(request.key, places, ipam);
   mark("no remains");
@@ -236,7 +239,8 @@ export async function previewAttach(
 async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Promise<void> {
   const former = readRecord(key);
   if (former === undefined) return;
-  const nl = former.netnsInode === places.container?.inode ? places.container.netlink : undefined;
+  const isSame = isOfThisBoot(former) && former.netnsInode === places.container?.inode;
+  const nl = isSame ? places.container?.netlink : undefined;
   const { foreignLink, process } = former.guest ?? {};
   const isNobodys = process !== undefined && !isRunning(process);
   const isThere = nl !== undefined && (foreignLink === true || findLink(nl, key.ifName) !== undefined);
@@ -246,7 +250,8 @@ async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Pro
     });
   }
   using old = Places.find(former.netns, places.cloud);
-  const [failure] = await undoPlan(former.plan, old);
+  const plan = remainingSteps(former);
+  const [failure] = await undoPlan(plan, old, () => lockShared(former.parent, plan));
   if (failure !== undefined) throw failure;
   await ipam.release(key, addressesOf(former.allocation), former.allocation?.port);
 }
@@ -260,6 +265,7 @@ function intentOf(request: AttachRequest, places: Places, parent: Link): Attachm
     netnsInode: places.container?.inode ?? 0,
     parent: parent.name,
     created: new Date().toISOString(),
+    boot: bootId(),
     ...(request.handedOver === true ? { inTransit: true } : {}),
     config: request.delegate.stdin,
     cniPath: request.delegate.env["CNI_PATH"] ?? "",

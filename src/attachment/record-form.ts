@@ -49,6 +49,8 @@ export interface AttachmentRecord {
   readonly parent: string;
   /** When it was attached, ISO 8601. */
   readonly created: string;
+  /** During which boot of the kernel; absent: this one. */
+  readonly boot?: string;
   /** The configuration as it was given, as JSON text: a release needs it. */
   readonly config: string;
   /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
@@ -57,6 +59,8 @@ export interface AttachmentRecord {
   readonly site?: string;
   /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
   readonly inTransit?: true;
+  /** Whose the addresses are to IPAM, where the attachment had another key when they were given; absent: {@link key}. */
+  readonly holder?: Key;
   /** Absent: the link is a container's. */
   readonly guest?: GuestRecord;
   /** Absent while IPAM is being asked. */
@@ -249,17 +253,20 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
     process: maybe(isProcess),
   });
 
+  const isKey = object<Key>({ network: isText, containerId: isText, ifName: isText });
   return {
-    key: object<Key>({ network: isText, containerId: isText, ifName: isText }),
+    key: isKey,
     kind: oneOf(...kinds),
     netns: (x) => typeof x === "string" && !x.includes("\0"),
     netnsInode: isNumber,
     parent: isLinkName,
     created: (x) => typeof x === "string" && !Number.isNaN(Date.parse(x)),
+    boot: maybe(isText),
     config: isText,
     cniPath: isText,
     site: maybe(isText),
     inTransit: maybe(isTrue),
+    holder: maybe(isKey),
     guest: maybe(isGuest),
     allocation: maybe(isAllocation),
     plan: listOf(isStep),
