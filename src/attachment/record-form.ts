@@ -30,6 +30,8 @@ export interface GuestRecord {
   readonly held?: true;
   /** The machine's manager makes the link, with this MAC. */
   readonly foreignLink?: true;
+  /** It came from a host that reserves in the same store: whoever has the machine releases its addresses. */
+  readonly commonStore?: true;
   /** The process that it is for: without it, it is nobody's. Absent: it stays until it is detached. */
   readonly process?: ProcessIdentity;
 }
@@ -47,6 +49,8 @@ export interface AttachmentRecord {
   readonly parent: string;
   /** When it was attached, ISO 8601. */
   readonly created: string;
+  /** During which boot of the kernel; absent: this one. */
+  readonly boot?: string;
   /** The configuration as it was given, as JSON text: a release needs it. */
   readonly config: string;
   /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
@@ -76,7 +80,7 @@ const isIp: Check = (x) => typeof x === "string" && parseIp(x) === x;
 const isMac: Check = (x) => typeof x === "string" && parseMac(x) === x;
 const isLeaseAddress: Check = (x) => typeof x === "string" && parseCidr(x) !== undefined;
 /** What the kernel takes as a link's name (net/core/dev.c, dev_valid_name); as a part of a sysctl's path it leads nowhere else. */
-const isLinkName: Check = (x) => typeof x === "string" && /^(?!\.{1,2}$)[^\s/:\p{Cc}]{1,15}$/u.test(x);
+const isLinkName: Check = (x) => typeof x === "string" && /^(?!\.{1,2}$)[^\s/:\0]{1,15}$/u.test(x);
 /** A setting of one link. */
 const isSysctl: Check = (x) =>
   typeof x === "string" && /^net\/ipv[46]\/(?:conf|neigh)\/(?!\.{1,2}\/)[^\s/\0]{1,15}\/\w+$/u.test(x);
@@ -245,6 +249,7 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
     steps: listOf(isStep),
     held: maybe(isTrue),
     foreignLink: maybe(isTrue),
+    commonStore: maybe(isTrue),
     process: maybe(isProcess),
   });
 
@@ -256,6 +261,7 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
     netnsInode: isNumber,
     parent: isLinkName,
     created: (x) => typeof x === "string" && !Number.isNaN(Date.parse(x)),
+    boot: maybe(isText),
     config: isText,
     cniPath: isText,
     site: maybe(isText),
