@@ -116,7 +116,7 @@ export class Http {
   }
 }
 
-/** True for a URL that a cloud's service can have. URLs are read generously: "htt\\tp:" would be one. */
+/** True for a URL that a cloud's service can have. Parsers read generously: a tab within "http:" would be skipped. */
 export function isHttp(url: string): boolean {
   return /^https?:\/\/\S+$/u.test(url) && URL.canParse(url);
 }
