@@ -30,6 +30,8 @@ export interface GuestRecord {
   readonly held?: true;
   /** The machine's manager makes the link, with this MAC. */
   readonly foreignLink?: true;
+  /** It came from a host that reserves in the same store: whoever has the machine releases its addresses. */
+  readonly commonStore?: true;
   /** The process that it is for: without it, it is nobody's. Absent: it stays until it is detached. */
   readonly process?: ProcessIdentity;
 }
@@ -47,6 +49,8 @@ export interface AttachmentRecord {
   readonly parent: string;
   /** When it was attached, ISO 8601. */
   readonly created: string;
+  /** During which boot of the kernel; absent: this one. */
+  readonly boot?: string;
   /** The configuration as it was given, as JSON text: a release needs it. */
   readonly config: string;
   /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
@@ -55,6 +59,8 @@ export interface AttachmentRecord {
   readonly site?: string;
   /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
   readonly inTransit?: true;
+  /** Whose the addresses are to IPAM, where the attachment had another key when they were given; absent: {@link key}. */
+  readonly holder?: Key;
   /** Absent: the link is a container's. */
   readonly guest?: GuestRecord;
   /** Absent while IPAM is being asked. */
@@ -243,20 +249,24 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
     steps: listOf(isStep),
     held: maybe(isTrue),
     foreignLink: maybe(isTrue),
+    commonStore: maybe(isTrue),
     process: maybe(isProcess),
   });
 
+  const isKey = object<Key>({ network: isText, containerId: isText, ifName: isText });
   return {
-    key: object<Key>({ network: isText, containerId: isText, ifName: isText }),
+    key: isKey,
     kind: oneOf(...kinds),
     netns: (x) => typeof x === "string" && !x.includes("\0"),
     netnsInode: isNumber,
     parent: isLinkName,
     created: (x) => typeof x === "string" && !Number.isNaN(Date.parse(x)),
+    boot: maybe(isText),
     config: isText,
     cniPath: isText,
     site: maybe(isText),
     inTransit: maybe(isTrue),
+    holder: maybe(isKey),
     guest: maybe(isGuest),
     allocation: maybe(isAllocation),
     plan: listOf(isStep),
