@@ -76,7 +76,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         const planned = planFor(request, prepared, facts, allocation);
         const { plan } = planned;
         mark("planned");
-        const record = { ...intent, allocation, ...planned };
+        const record = { ...intent, allocation, ...planned, ...(shared ? inCommon(planned.guest) : {}) };
         writeRecord(record);
         mark("record");
         const links = new KnownLinks();
@@ -124,20 +124,32 @@ export async function attach(request: AttachRequest): Promise<Attached> {
  */
 async function obtain(
   ipam: IpamProvider,
-  { key, ips, moved }: AttachRequest,
+  request: AttachRequest,
   seat: Seat,
 ): Promise<{ allocation: Allocation; shared: boolean }> {
-  if (moved !== undefined) {
-    const own = addressesOf(moved);
-    try {
-      await ipam.check(key, own, moved.port);
-      return { allocation: moved, shared: true };
-    } catch (e) {
-      if (!(e instanceof Failure)) throw e;
-      return { allocation: await ipam.allocate(key, own, seat), shared: false };
-    }
+  const common = await inCommonStore(ipam, request);
+  if (common !== undefined) return { allocation: common, shared: true };
+  return { allocation: await ipam.allocate(request.key, askedOf(request), seat), shared: false };
+}
+
+function inCommon(guest: GuestRecord | undefined): { guest?: GuestRecord } {
+  return guest === undefined ? {} : { guest: { ...guest, commonStore: true } };
+}
+
+/** What one that moves here has reserved where this host reserves too; undefined where it is another store, or none moves. */
+async function inCommonStore(ipam: IpamProvider, { key, moved }: AttachRequest): Promise<Allocation | undefined> {
+  if (moved === undefined) return undefined;
+  try {
+    await ipam.check(key, addressesOf(moved), moved.port);
+    return moved;
+  } catch (e) {
+    if (e instanceof Failure) return undefined;
+    throw e;
   }
-  return { allocation: await ipam.allocate(key, ips, seat), shared: false };
+}
+
+function askedOf({ ips, moved }: AttachRequest): readonly string[] {
+  return moved === undefined ? ips : addressesOf(moved);
 }
 
 /** Refuses what would change the links of others on the parent. Throws `Failure` (`config`). */
@@ -218,8 +230,8 @@ export async function previewAttach(
   using _places = prepared.places;
   const facts = await gather(request, prepared);
   await requireFree(request, prepared, facts);
-  const asked = request.moved === undefined ? request.ips : addressesOf(request.moved);
-  const allocation = await ipam.preview(request.key, asked, seatOf(request, prepared, facts));
+  const seat = seatOf(request, prepared, facts);
+  const allocation = (await inCommonStore(ipam, request)) ?? (await ipam.preview(request.key, askedOf(request), seat));
   return { ...planFor(request, prepared, facts, allocation), allocation };
 }
 

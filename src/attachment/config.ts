@@ -14,7 +14,8 @@ const ip = v.pipe(v.string(), v.check(isIp, "an IP address"));
 const cidr = v.pipe(v.string(), v.check(isCidr, "an address, a slash, a prefix length"));
 const ipOrCidr = v.pipe(v.string(), v.check(isIpOrCidr, "an IP address, with or without a prefix length"));
 const mac = v.pipe(v.string(), v.check(isMac, "a MAC address: six pairs of hexadecimal digits"));
-const natural = v.pipe(v.number(), v.integer(), v.minValue(0));
+/** The kernel's numbers have 32 bits. */
+const natural = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffffffff));
 const between = (low: number, high: number): v.GenericSchema<number> =>
   v.pipe(v.number(), v.integer(), v.minValue(low), v.maxValue(high));
 

@@ -56,9 +56,10 @@ export async function detach(request: DetachRequest): Promise<void> {
   mark("record read, namespace open");
   const failures: Failure[] = [];
   const release = async (ips: readonly string[]): Promise<readonly string[]> => {
-    if (request.keepsAddresses === true) return [];
+    const elsewhere = record?.guest?.held === true && record.guest.commonStore === true;
+    if (elsewhere || request.keepsAddresses === true) return [];
     try {
-      return await ipam.release(request.key, ips, record?.allocation?.port);
+      return await ipam.release(record?.holder ?? request.key, ips, record?.allocation?.port);
     } catch (e) {
       failures.push(asFailure(e, "release the addresses"));
       return [];

@@ -4,7 +4,7 @@ import { readLink } from "../kernel/files.ts";
 import type { ProcessIdentity } from "../kernel/processes.ts";
 import { explainInside, type Plan } from "../plan/plan.ts";
 import type { Step, TapStep } from "../plan/step.ts";
-import { TAPS } from "../plan/tap.ts";
+import { TAPS } from "../plan/taps-directory.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { Key } from "./key.ts";
 import type { Link } from "../kernel/links.ts";
@@ -103,7 +103,7 @@ export function guestOf(
 export function guestRecord(
   whole: Plan,
   { mac, mtu, parent }: { readonly mac?: string; readonly mtu?: number; readonly parent: Link },
-  request: GuestRequest | undefined,
+  request: Omit<GuestRecord, "mac" | "mtu" | "steps"> | undefined,
 ): GuestRecord {
   return { mac: mac ?? parent.mac ?? "", mtu: mtu ?? parent.mtu, steps: guestPart(whole), ...request };
 }

@@ -4,6 +4,7 @@ import { type NetworkConfig, readConfig } from "../attachment/config.ts";
 import { hostAccessOf } from "../attachment/host-access.ts";
 import { kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
 import { Failure } from "../report/failure.ts";
+import { cloudOptionNames, type CloudWish, cloudWishOf } from "./cloud.ts";
 import type { Message } from "./messages.ts";
 
 /** Where "-o" options stand among Docker's own labels (libnetwork netlabel/labels.go). */
@@ -52,7 +53,7 @@ const known: Readonly<Record<string, { readonly key: string; readonly convert: C
 const own = ["network", "default_route", "prefix"] as const;
 
 /** The names of all options, for the reference and for error messages. */
-const optionNames: readonly string[] = [...Object.keys(known), ...own];
+const optionNames: readonly string[] = [...Object.keys(known), ...own, ...cloudOptionNames];
 
 /** A network as it is kept. */
 export interface DockerNetwork {
@@ -72,10 +73,23 @@ export interface DockerNetwork {
   readonly reserved: readonly string[];
   /** First part of an interface's name in the container; Docker appends a number. */
   readonly prefix: string;
+  /** The cloud's network that it is. */
+  readonly cloud?: {
+    readonly cloud?: string;
+    /** Id. */
+    readonly network: string;
+    /** Ids of subnets, by their blocks. */
+    readonly subnets: Readonly<Record<string, string>>;
+  };
 }
 
 function addressOf(text: string | undefined): string | undefined {
   return text === undefined || text === "" ? undefined : text.replace(/\/.*/u, "");
+}
+
+/** What the options of a request say of a cloud; undefined where they say nothing. Throws `Failure` (`config`, `decode`). */
+export function wishOf(request: Message<"CreateNetwork">): CloudWish | undefined {
+  return cloudWishOf(genericOf(request.Options));
 }
 
 /** Generic options as texts. Throws `Failure` (`config`) for one that is unknown. */
