@@ -187,6 +187,7 @@ const RESOLVE_IN_ROOT = 0x10;
  * out of it (openat2(2), RESOLVE_IN_ROOT). Throws {@link SysError}; ENOSYS before Linux 5.6.
  */
 export function openDirectoryIn(root: string, path: string): number {
+  if (root === "/") return open(path, O_PATH | O_DIRECTORY); // whoever writes to our own may do so anyway
   const rootFd = open(root, O_PATH | O_DIRECTORY);
   try {
     const p = cString(path);

@@ -126,6 +126,12 @@ const found: readonly (readonly [what: string, target: string, c: unknown, outco
     /^cloud .*no \(constructor/u,
   ],
   ["a file as the network service", "keystone", endpoint("file:///etc/passwd"), /^config .*no http or https URL/u],
+  [
+    "a URL with a tab in it as the network service",
+    "keystone",
+    endpoint("htt\tp://cloud:9696"),
+    /^config .*no http or https URL/u,
+  ],
   ["no URL as the network service", "keystone", endpoint("http://[::1"), /^config .*no http or https URL/u],
   ["null for a record", "records", record(null), /^decode .*no JSON object/u],
   ["a record without a plan", "records", record({ version: 1 }), /^decode .*none that Berth writes/u],
