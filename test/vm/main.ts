@@ -5,10 +5,10 @@ import { Unavailable } from "./packages.ts";
 import { bootVm } from "./vm.ts";
 
 /** The tests whose outcome depends on the kernel. */
-const usual = ["test/kernel/", "test/plan/", "test/attachment/", "test/cni/", "test/openstack/kinds"];
+const usual = ["test/kernel/", "test/plan/", "test/attachment/", "test/cni/", "test/lab/", "test/openstack/kinds"];
 /** The kinds and parents: loaded at once, as a container's namespace may not load modules. */
 const modules =
-  "macvlan macvtap ipvlan 8021q veth bridge dummy bonding vxlan ip_gre ip6_gre tun af_packet nf_tables ip_tables ip6_tables";
+  "macvlan macvtap ipvlan 8021q veth bridge dummy bonding vxlan ip_gre ip6_gre tun af_packet nf_tables nft_masq nft_chain_nat ip_tables ip6_tables";
 /** Emulation is slow: so many times longer than elsewhere may each file and each test take. */
 const PATIENCE = 10;
 const LIMIT_S = 4 * 3600;
