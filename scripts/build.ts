@@ -7,35 +7,10 @@ import { tmpdir } from "node:os";
 import { buildHost, hideMachine, inNamespaces, namespacesRefused } from "../bench/host.ts";
 import { environment, type Verb } from "../bench/calls.ts";
 import { berthPlugin, networkConfig } from "../bench/plugins.ts";
+import { compile } from "./compile.ts";
 
-const root = new URL("../", import.meta.url).pathname;
-const executable = `${root}dist/berth`;
+const executable = `${new URL("../", import.meta.url).pathname}dist/berth`;
 const PARENT = "eth1";
-
-/** Whatever is not said here is Bun's default. docs/performance.md has what each is worth. */
-const flags = [
-  "--compile",
-  "--minify",
-  "--bytecode",
-  "--format=esm",
-  "--splitting",
-  "--sourcemap",
-  // or root would execute what lies in its caller's directory
-  "--no-compile-autoload-dotenv",
-  "--no-compile-autoload-bunfig",
-  "--compile-jit-policy=100",
-  // the first keeps BUN_OPTIONS=--preload out
-  "--compile-exec-argv=--disallow-code-generation-from-strings=strict --no-addons --no-ffi-cc",
-];
-
-function build(...more: string[]): void {
-  const r = Bun.spawnSync([process.execPath, "build", "src/main.ts", ...flags, ...more, "--outfile", executable], {
-    cwd: root,
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  if (r.exitCode !== 0) throw new Error(`bun build: ${r.stderr.toString()}${r.stdout.toString()}`);
-}
 
 /** Writes it once more, in one go: the page cache then holds it in large pieces, which a start maps with fewer page faults. */
 function rewrite(): void {
@@ -87,11 +62,11 @@ function orders(directory: string): string[] {
 if (process.argv[2] === "--train") {
   train(process.argv[3] ?? "");
 } else {
-  build();
+  compile(executable);
   const directory = mkdtempSync(`${tmpdir()}/berth-build-`);
   try {
     const found = orders(directory);
-    if (found.length > 0) build(`--bytecode-order=${found.join(",")}`);
+    if (found.length > 0) compile(executable, `--bytecode-order=${found.join(",")}`);
     rewrite();
   } finally {
     rmSync(directory, { recursive: true, force: true });

@@ -41,7 +41,9 @@ export class Announcements {
   }
 }
 
-function announce(record: AttachmentRecord): void {
+/** Tells the LAN that an attachment's addresses are here, unless it is detached by now. Throws `Failure` (`kernel`). */
+export function announce(record: AttachmentRecord): void {
+  if (record.guest?.held === true || record.guest?.foreignLink === true) return; // it is not here, or its link is not ours
   using places = Places.find(record.netns);
   if (places.container?.inode !== record.netnsInode) return; // detached meanwhile
   announceAddresses(places, { where: "container", link: record.key.ifName, addresses: addressesOf(record.allocation) });

@@ -1,9 +1,10 @@
 // Attaching: from a request to an applied plan.
 import { parseIp } from "../address/ip.ts";
-import type { Allocation, IpamProvider } from "../ipam/provider.ts";
+import type { Allocation, IpamProvider, Seat } from "../ipam/provider.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLink, type Link } from "../kernel/links.ts";
 import { AddressConflict } from "../plan/conflict.ts";
+import { isRunning } from "../kernel/processes.ts";
 import { KnownLinks } from "../plan/known-links.ts";
 import { applyPlan, type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
@@ -17,6 +18,7 @@ import { deadParent, familyGaps, strayRoutes } from "./obstacles.ts";
 import { type AttachRequest, type Facts, gather, planFor, prepare, type Prepared, seatOf } from "./prepare.ts";
 import {
   type AttachmentRecord,
+  type GuestRecord,
   attachmentsOn,
   lockAttachment,
   lockShared,
@@ -64,12 +66,13 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   try {
     await requireFree(request, prepared, facts);
     for (;;) {
-      const allocation = await ipam.allocate(request.key, request.ips, seatOf(request, prepared, facts));
+      const { allocation, shared } = await obtain(ipam, request, seatOf(request, prepared, facts));
       try {
         mark("ipam");
-        const plan = planFor(request, prepared, facts, allocation);
+        const planned = planFor(request, prepared, facts, allocation);
+        const { plan } = planned;
         mark("planned");
-        const record = { ...intent, allocation, plan };
+        const record = { ...intent, allocation, ...planned };
         writeRecord(record);
         mark("record");
         const links = new KnownLinks();
@@ -95,7 +98,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
       } catch (thrown) {
         const another = await setAside(thrown, request, ipam, remarks.length);
         const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
-        const settled = await givenBack(failure, request.key, ipam, allocation);
+        const settled = shared ? failure : await givenBack(failure, request.key, ipam, allocation);
         if (another === undefined || settled.incomplete) throw settled;
         remarks.push(another);
         writeRecord(intent);
@@ -106,6 +109,28 @@ export async function attach(request: AttachRequest): Promise<Attached> {
     if (!failure.incomplete) removeRecord(request.key); // else DEL and gc need it
     throw after(remarks, failure);
   }
+}
+
+/**
+ * Reserves addresses. One that moves here from another host has its own already where both hosts reserve in one store:
+ * then they are left as they are, whatever becomes of the attachment here.
+ */
+async function obtain(
+  ipam: IpamProvider,
+  { key, ips, moved }: AttachRequest,
+  seat: Seat,
+): Promise<{ allocation: Allocation; shared: boolean }> {
+  if (moved !== undefined) {
+    const own = addressesOf(moved);
+    try {
+      await ipam.check(key, own, moved.port);
+      return { allocation: moved, shared: true };
+    } catch (e) {
+      if (!(e instanceof Failure)) throw e;
+      return { allocation: await ipam.allocate(key, own, seat), shared: false };
+    }
+  }
+  return { allocation: await ipam.allocate(key, ips, seat), shared: false };
 }
 
 /** Refuses what would change the links of others on the parent. Throws `Failure` (`config`). */
@@ -124,9 +149,10 @@ function obstaclesOf(
   { config }: AttachRequest,
   places: Places,
   parent: Link,
-  { plan, allocation }: { readonly plan: Plan; readonly allocation: Allocation },
+  { plan, allocation, guest }: { readonly plan: Plan; readonly allocation: Allocation; readonly guest?: GuestRecord },
 ): string[] {
-  const attached = { plan, places, allocation, hostAccess: hostAccessOf(config) !== undefined };
+  const hostAccess = hostAccessOf(config) !== undefined && guest?.held !== true;
+  const attached = { plan, places, allocation, hostAccess };
   return [...deadParent(parent), ...familyGaps(attached), ...strayRoutes(attached)];
 }
 
@@ -177,14 +203,17 @@ async function givenBack(failure: Failure, key: Key, ipam: IpamProvider, allocat
 /**
  * The plan that {@link attach} would apply, and nothing else: no address is reserved, no record written. Throws `Failure`.
  */
-export async function previewAttach(request: AttachRequest): Promise<{ plan: Plan; allocation: Allocation }> {
+export async function previewAttach(
+  request: AttachRequest,
+): Promise<{ plan: Plan; allocation: Allocation; guest?: GuestRecord }> {
   const { ipam, cloud } = await providersOf(request.config, request.delegate);
   const prepared = prepare(request, cloud);
   using _places = prepared.places;
   const facts = gather(request, prepared);
   await requireFree(request, prepared, facts);
-  const allocation = await ipam.preview(request.key, request.ips, seatOf(request, prepared, facts));
-  return { plan: planFor(request, prepared, facts, allocation), allocation };
+  const asked = request.moved === undefined ? request.ips : addressesOf(request.moved);
+  const allocation = await ipam.preview(request.key, asked, seatOf(request, prepared, facts));
+  return { ...planFor(request, prepared, facts, allocation), allocation };
 }
 
 /** An earlier attachment of this key: one that is still there is refused, one whose link is gone is cleared away. */
@@ -192,7 +221,10 @@ async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Pro
   const former = readRecord(key);
   if (former === undefined) return;
   const nl = former.netnsInode === places.container?.inode ? places.container.netlink : undefined;
-  if (nl !== undefined && findLink(nl, key.ifName) !== undefined && former.plan.length > 0) {
+  const { foreignLink, process } = former.guest ?? {};
+  const isNobodys = process !== undefined && !isRunning(process);
+  const isThere = nl !== undefined && (foreignLink === true || findLink(nl, key.ifName) !== undefined);
+  if (isThere && former.plan.length > 0 && !isNobodys) {
     throw new Failure("exists", `attach ${describeKey(key)}: it is attached since ${former.created}`, {
       advice: "Detach it first (CNI DEL, or berth detach), or use another interface name.",
     });

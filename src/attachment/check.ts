@@ -41,7 +41,7 @@ export async function check(request: CheckRequest): Promise<readonly string[]> {
     ...record,
     places,
     allocation: record.allocation ?? { ips: [], routes: [], dns: {} },
-    hostAccess: hostAccessOf(request.config) !== undefined,
+    hostAccess: hostAccessOf(request.config) !== undefined && record.guest?.held !== true,
   };
   found.push(...takenTaps(attached), ...strayRoutes(attached));
   const addresses = record.allocation?.ips.map((lease) => lease.address) ?? [];

@@ -3,10 +3,11 @@ import type { DelegateCall } from "../ipam/delegated.ts";
 import { describeStray, explainStray } from "../openstack/strays.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
-import { type NetworkConfig, readConfig } from "./config.ts";
-import { detach } from "./detach.ts";
+import type { NetworkConfig } from "./config.ts";
+import { detach, type DetachRequest } from "./detach.ts";
 import { describeKey, type Key } from "./key.ts";
 import { type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
+import { configOf } from "./recorded-config.ts";
 
 /** Something that a cloud keeps for nobody. */
 export interface CloudStray {
@@ -25,15 +26,19 @@ export interface Collected {
   readonly addresses: readonly string[];
 }
 
-/** Detaches by the record alone. Throws `Failure`. */
-export async function detachRecorded(record: AttachmentRecord): Promise<void> {
-  const config = readConfig(JSON.parse(record.config));
+/** Detaches by the record alone. Throws `Failure`. See `DetachRequest` for what may be kept. */
+export async function detachRecorded(
+  record: AttachmentRecord,
+  keep: Pick<DetachRequest, "keepsAddresses"> = {},
+): Promise<void> {
+  const config = configOf(record);
   await detach({
     key: record.key,
     netns: isOrphan(record) ? undefined : record.netns,
     config,
     knownIps: [],
     delegate: delegateOf(record, config),
+    ...keep,
   });
 }
 

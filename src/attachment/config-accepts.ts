@@ -2,8 +2,10 @@
 import { isCidr, isIp, isIpOrCidr, isMac } from "./config-texts.ts";
 
 const pattern1 = /^[a-zA-Z0-9][\w.-]*$/u;
-const pattern2 = /^(?!\.{1,2}$)[^\s/:]{1,15}$/u;
-const pattern3 = /^(?!(host-local|static|neutron)$)(?!\.{1,2}$)[^/\0]+$/u;
+const pattern2 = /^(?!\.{1,2}$)[^\s/:\p{Cc}]{1,15}$/u;
+const pattern3 = /^0?[0-7]{3}$/u;
+const pattern4 = /^(\/(?!\.{1,2}(\/|$))[^/\0]+)+$/u;
+const pattern5 = /^(?!(host-local|static|neutron)$)(?!\.{1,2}$)[^/\0]+$/u;
 
 function isObject(x: unknown): x is Readonly<Record<string, unknown>> {
   return typeof x === "object" && x !== null && !Array.isArray(x);
@@ -41,6 +43,20 @@ function object3(x: unknown): boolean {
 
 function object4(x: unknown): boolean {
   if (!isObject(x)) return false;
+  for (const k in x) if (k !== "owner" && k !== "group" && k !== "mode" && k !== "path") return false;
+  const x0 = x["owner"];
+  if (!(x0 === undefined || (typeof x0 === "number" && Number.isInteger(x0) && x0 >= 0))) return false;
+  const x1 = x["group"];
+  if (!(x1 === undefined || (typeof x1 === "number" && Number.isInteger(x1) && x1 >= 0))) return false;
+  const x2 = x["mode"];
+  if (!(x2 === undefined || (typeof x2 === "string" && pattern3.test(x2)))) return false;
+  const x3 = x["path"];
+  if (!(x3 === undefined || (typeof x3 === "string" && pattern4.test(x3)))) return false;
+  return true;
+}
+
+function object5(x: unknown): boolean {
+  if (!isObject(x)) return false;
   for (const k in x) if (k !== "link" && k !== "addresses" && k !== "metric" && k !== "table" && k !== "neighbours") return false;
   const x0 = x["link"];
   if (!(x0 === undefined || (typeof x0 === "string" && pattern2.test(x0)))) return false;
@@ -55,7 +71,7 @@ function object4(x: unknown): boolean {
   return true;
 }
 
-function object5(x: unknown): boolean {
+function object6(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "probes" && k !== "waitMs" && k !== "quarantineS") return false;
   const x0 = x["probes"];
@@ -67,7 +83,7 @@ function object5(x: unknown): boolean {
   return true;
 }
 
-function object6(x: unknown): boolean {
+function object7(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "subnet" && k !== "rangeStart" && k !== "rangeEnd" && k !== "gateway") return false;
   const x0 = x["subnet"];
@@ -81,7 +97,7 @@ function object6(x: unknown): boolean {
   return true;
 }
 
-function object7(x: unknown): boolean {
+function object8(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "dst" && k !== "gw" && k !== "mtu" && k !== "advmss" && k !== "priority" && k !== "table" && k !== "scope") return false;
   const x0 = x["dst"];
@@ -101,7 +117,7 @@ function object7(x: unknown): boolean {
   return true;
 }
 
-function object8(x: unknown): boolean {
+function object9(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "type" && k !== "subnet" && k !== "rangeStart" && k !== "rangeEnd" && k !== "gateway" && k !== "ranges" && k !== "routes" && k !== "dataDir" && k !== "resolvConf") return false;
   const x0 = x["type"];
@@ -115,9 +131,9 @@ function object8(x: unknown): boolean {
   const x4 = x["gateway"];
   if (!(x4 === undefined || (typeof x4 === "string" && isIp(x4)))) return false;
   const x5 = x["ranges"];
-  if (!(x5 === undefined || (every(x5, (x5_) => every(x5_, (x5__) => object6(x5__)))))) return false;
+  if (!(x5 === undefined || (every(x5, (x5_) => every(x5_, (x5__) => object7(x5__)))))) return false;
   const x6 = x["routes"];
-  if (!(x6 === undefined || (every(x6, (x6_) => object7(x6_))))) return false;
+  if (!(x6 === undefined || (every(x6, (x6_) => object8(x6_))))) return false;
   const x7 = x["dataDir"];
   if (!(x7 === undefined || (typeof x7 === "string"))) return false;
   const x8 = x["resolvConf"];
@@ -125,7 +141,7 @@ function object8(x: unknown): boolean {
   return true;
 }
 
-function object9(x: unknown): boolean {
+function object10(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "address" && k !== "gateway") return false;
   const x0 = x["address"];
@@ -135,7 +151,7 @@ function object9(x: unknown): boolean {
   return true;
 }
 
-function object10(x: unknown): boolean {
+function object11(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "nameservers" && k !== "domain" && k !== "search" && k !== "options") return false;
   const x0 = x["nameservers"];
@@ -149,21 +165,21 @@ function object10(x: unknown): boolean {
   return true;
 }
 
-function object11(x: unknown): boolean {
+function object12(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "type" && k !== "addresses" && k !== "routes" && k !== "dns") return false;
   const x0 = x["type"];
   if (!((x0 === "static"))) return false;
   const x1 = x["addresses"];
-  if (!(x1 === undefined || (every(x1, (x1_) => object9(x1_))))) return false;
+  if (!(x1 === undefined || (every(x1, (x1_) => object10(x1_))))) return false;
   const x2 = x["routes"];
-  if (!(x2 === undefined || (every(x2, (x2_) => object7(x2_))))) return false;
+  if (!(x2 === undefined || (every(x2, (x2_) => object8(x2_))))) return false;
   const x3 = x["dns"];
-  if (!(x3 === undefined || (object10(x3)))) return false;
+  if (!(x3 === undefined || (object11(x3)))) return false;
   return true;
 }
 
-function object12(x: unknown): boolean {
+function object13(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "cidr") return false;
   const x0 = x["cidr"];
@@ -171,7 +187,7 @@ function object12(x: unknown): boolean {
   return true;
 }
 
-function object13(x: unknown): boolean {
+function object14(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "type" && k !== "cloud" && k !== "credentials" && k !== "network" && k !== "subnets" && k !== "port" && k !== "ip" && k !== "mac" && k !== "securityGroups" && k !== "dnsName" && k !== "tags" && k !== "vmPort" && k !== "addressPairs" && k !== "waitReachable" && k !== "requireReachable") return false;
   const x0 = x["type"];
@@ -199,7 +215,7 @@ function object13(x: unknown): boolean {
   const x11 = x["vmPort"];
   if (!(x11 === undefined || (typeof x11 === "string"))) return false;
   const x12 = x["addressPairs"];
-  if (!(x12 === undefined || (object12(x12)))) return false;
+  if (!(x12 === undefined || (object13(x12)))) return false;
   const x13 = x["waitReachable"];
   if (!(x13 === undefined || (typeof x13 === "number" && x13 >= 0))) return false;
   const x14 = x["requireReachable"];
@@ -207,15 +223,15 @@ function object13(x: unknown): boolean {
   return true;
 }
 
-function object14(x: unknown): boolean {
+function object15(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
   const x0 = x["type"];
-  if (!((typeof x0 === "string" && pattern3.test(x0)))) return false;
+  if (!((typeof x0 === "string" && pattern5.test(x0)))) return false;
   return true;
 }
 
-function object15(x: unknown): boolean {
+function object16(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "type") return false;
   const x0 = x["type"];
@@ -223,7 +239,7 @@ function object15(x: unknown): boolean {
   return true;
 }
 
-function object16(x: unknown): boolean {
+function object17(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
   const x0 = x["ips"];
@@ -233,7 +249,7 @@ function object16(x: unknown): boolean {
   return true;
 }
 
-function object17(x: unknown): boolean {
+function object18(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
   const x0 = x["ip_address"];
@@ -241,7 +257,7 @@ function object17(x: unknown): boolean {
   return true;
 }
 
-function object18(x: unknown): boolean {
+function object19(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
   const x0 = x["key"];
@@ -251,43 +267,43 @@ function object18(x: unknown): boolean {
   return true;
 }
 
-function object19(x: unknown): boolean {
-  if (!isObject(x)) return false;
-  for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
-  const x0 = x["labels"];
-  if (!(x0 === undefined || (every(x0, (x0_) => object18(x0_))))) return false;
-  return true;
-}
-
 function object20(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
-  const x0 = x["ip_addresses"];
-  if (!(x0 === undefined || (every(x0, (x0_) => object17(x0_))))) return false;
-  const x1 = x["labels"];
-  if (!(x1 === undefined || (object19(x1)))) return false;
+  const x0 = x["labels"];
+  if (!(x0 === undefined || (every(x0, (x0_) => object19(x0_))))) return false;
   return true;
 }
 
 function object21(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
-  const x0 = x["network_info"];
-  if (!(x0 === undefined || (object20(x0)))) return false;
+  const x0 = x["ip_addresses"];
+  if (!(x0 === undefined || (every(x0, (x0_) => object18(x0_))))) return false;
+  const x1 = x["labels"];
+  if (!(x1 === undefined || (object20(x1)))) return false;
   return true;
 }
 
 function object22(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
-  const x0 = x["cni"];
-  if (!(x0 === undefined || (object16(x0)))) return false;
-  const x1 = x["org.apache.mesos"];
-  if (!(x1 === undefined || (object21(x1)))) return false;
+  const x0 = x["network_info"];
+  if (!(x0 === undefined || (object21(x0)))) return false;
   return true;
 }
 
 function object23(x: unknown): boolean {
+  if (!isObject(x)) return false;
+  for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
+  const x0 = x["cni"];
+  if (!(x0 === undefined || (object17(x0)))) return false;
+  const x1 = x["org.apache.mesos"];
+  if (!(x1 === undefined || (object22(x1)))) return false;
+  return true;
+}
+
+function object24(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
   const x0 = x["mac"];
@@ -295,11 +311,11 @@ function object23(x: unknown): boolean {
   const x1 = x["ips"];
   if (!(x1 === undefined || (every(x1, (x1_) => typeof x1_ === "string" && isIpOrCidr(x1_))))) return false;
   const x2 = x["ipRanges"];
-  if (!(x2 === undefined || (every(x2, (x2_) => every(x2_, (x2__) => object6(x2__)))))) return false;
+  if (!(x2 === undefined || (every(x2, (x2_) => every(x2_, (x2__) => object7(x2__)))))) return false;
   return true;
 }
 
-function object24(x: unknown): boolean {
+function object25(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
   const x0 = x["cniVersion"];
@@ -328,28 +344,30 @@ function object24(x: unknown): boolean {
   if (!(x11 === undefined || (every(x11, (x11_) => typeof x11_ === "string" && isMac(x11_))))) return false;
   const x12 = x["bcqueuelen"];
   if (!(x12 === undefined || (typeof x12 === "number" && Number.isInteger(x12) && x12 >= 0))) return false;
-  const x13 = x["linkInContainer"];
-  if (!(x13 === undefined || (typeof x13 === "boolean"))) return false;
-  const x14 = x["hostrouteif"];
-  if (!(x14 === undefined || (typeof x14 === "string" && pattern2.test(x14)))) return false;
-  const x15 = x["hostrouteip"];
-  if (!(x15 === undefined || (((typeof x15 === "string" && isIp(x15)) || (every(x15, (x15_) => typeof x15_ === "string" && isIp(x15_))))))) return false;
-  const x16 = x["hostAccess"];
-  if (!(x16 === undefined || (((x16 === "auto") || (x16 === false) || (object4(x16)))))) return false;
-  const x17 = x["defaultRoute"];
-  if (!(x17 === undefined || (((typeof x17 === "boolean") || (x17 === "auto"))))) return false;
-  const x18 = x["sourceRouting"];
-  if (!(x18 === undefined || (typeof x18 === "boolean"))) return false;
-  const x19 = x["conflictDetection"];
-  if (!(x19 === undefined || (((typeof x19 === "boolean") || (object5(x19)))))) return false;
-  const x20 = x["ipam"];
-  if (!(x20 === undefined || (((object8(x20)) || (object11(x20)) || (object13(x20)) || (object14(x20)) || (object15(x20)))))) return false;
-  const x21 = x["dns"];
-  if (!(x21 === undefined || (object10(x21)))) return false;
-  const x22 = x["args"];
-  if (!(x22 === undefined || (object22(x22)))) return false;
-  const x23 = x["runtimeConfig"];
+  const x13 = x["tap"];
+  if (!(x13 === undefined || (object4(x13)))) return false;
+  const x14 = x["linkInContainer"];
+  if (!(x14 === undefined || (typeof x14 === "boolean"))) return false;
+  const x15 = x["hostrouteif"];
+  if (!(x15 === undefined || (typeof x15 === "string" && pattern2.test(x15)))) return false;
+  const x16 = x["hostrouteip"];
+  if (!(x16 === undefined || (((typeof x16 === "string" && isIp(x16)) || (every(x16, (x16_) => typeof x16_ === "string" && isIp(x16_))))))) return false;
+  const x17 = x["hostAccess"];
+  if (!(x17 === undefined || (((x17 === "auto") || (x17 === false) || (object5(x17)))))) return false;
+  const x18 = x["defaultRoute"];
+  if (!(x18 === undefined || (((typeof x18 === "boolean") || (x18 === "auto"))))) return false;
+  const x19 = x["sourceRouting"];
+  if (!(x19 === undefined || (typeof x19 === "boolean"))) return false;
+  const x20 = x["conflictDetection"];
+  if (!(x20 === undefined || (((typeof x20 === "boolean") || (object6(x20)))))) return false;
+  const x21 = x["ipam"];
+  if (!(x21 === undefined || (((object9(x21)) || (object12(x21)) || (object14(x21)) || (object15(x21)) || (object16(x21)))))) return false;
+  const x22 = x["dns"];
+  if (!(x22 === undefined || (object11(x22)))) return false;
+  const x23 = x["args"];
   if (!(x23 === undefined || (object23(x23)))) return false;
+  const x24 = x["runtimeConfig"];
+  if (!(x24 === undefined || (object24(x24)))) return false;
   return true;
 }
 
@@ -358,5 +376,5 @@ export const defaults = {"cniVersion":"0.1.0","linkInContainer":false} as const;
 
 /** True for a value from JSON that the schema accepts; it may be false for one whose unknown keys the schema drops. */
 export function accepts(json: unknown): boolean {
-  return object24(json);
+  return object25(json);
 }

@@ -8,7 +8,7 @@ const described = (text: string): v.DescriptionAction<string, string> => v.descr
 
 const linkName = v.pipe(
   v.string(),
-  v.regex(/^(?!\.{1,2}$)[^\s/:]{1,15}$/u, "an interface name: 1 to 15 characters, no space, slash or colon"),
+  v.regex(/^(?!\.{1,2}$)[^\s/:\p{Cc}]{1,15}$/u, "an interface name: 1 to 15 characters, no space, slash or colon"),
 );
 const ip = v.pipe(v.string(), v.check(isIp, "an IP address"));
 const cidr = v.pipe(v.string(), v.check(isCidr, "an address, a slash, a prefix length"));
@@ -153,6 +153,27 @@ const hostAccess = v.strictObject({
   ),
 });
 
+const tap = v.strictObject({
+  owner: v.exactOptional(v.pipe(natural, v.description("user id that the device node belongs to; absent: 0"))),
+  group: v.exactOptional(v.pipe(natural, v.description("group id that it belongs to; absent: 0"))),
+  mode: v.exactOptional(
+    v.pipe(
+      v.string(),
+      v.regex(/^0?[0-7]{3}$/u, "permissions as three octal digits"),
+      described("its permissions; absent: 0660"),
+    ),
+  ),
+  path: v.exactOptional(
+    v.pipe(
+      v.string(),
+      v.regex(/^(\/(?!\.{1,2}(\/|$))[^/\0]+)+$/u, "an absolute path without . and .."),
+      described(
+        "where it is made: in the container's root directory where its namespace is given as /proc/PID/ns/net, else on the host; absent: /dev/tap-INTERFACE there, /run/berth/taps/NETWORK:CONTAINER:INTERFACE here",
+      ),
+    ),
+  ),
+});
+
 const conflictDetection = v.strictObject({
   probes: v.exactOptional(v.pipe(between(1, 10), v.description("how many times each address is asked for; absent: 3"))),
   waitMs: v.exactOptional(
@@ -227,6 +248,14 @@ export const networkKeys = {
   ),
   sources: v.exactOptional(v.pipe(v.array(mac), v.description("mode source: the MACs that are let in"))),
   bcqueuelen: v.exactOptional(v.pipe(natural, v.description("macvlan, macvtap: broadcast queue length, frames"))),
+  tap: v.exactOptional(
+    v.pipe(
+      tap,
+      v.description(
+        "kind macvtap: the link is a virtual machine's, which has the addresses; a node of its character device is made, by which the machine is connected",
+      ),
+    ),
+  ),
   linkInContainer: v.optional(v.pipe(v.boolean(), v.description("the parent is in the container's namespace")), false),
   hostrouteif: v.exactOptional(
     v.pipe(

@@ -15,9 +15,17 @@ import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
 import { addressesOf, providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
+import { guestOf } from "./guest.ts";
 import { ownTableRule } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
-import { type AttachmentRecord, lockAttachment, lockShared, ownerOf, readRecord, removeRecord } from "./record.ts";
+import {
+  type AttachmentRecord,
+  lockAttachment,
+  lockShared,
+  ownerOf,
+  readRecordIfSound,
+  removeRecord,
+} from "./record.ts";
 
 /** What a face asks for. */
 export interface DetachRequest {
@@ -28,6 +36,8 @@ export interface DetachRequest {
   /** Addresses that the caller knows of (prevResult), canonical, without prefix length. */
   readonly knownIps: readonly string[];
   readonly delegate: DelegateCall;
+  /** Its addresses have gone elsewhere with their reservation, in a store that others share. */
+  readonly keepsAddresses?: true;
 }
 
 /**
@@ -37,13 +47,14 @@ export interface DetachRequest {
 export async function detach(request: DetachRequest): Promise<void> {
   checkKey(request.key);
   using _lock = lockAttachment(request.key);
-  const record = readRecord(request.key);
+  const record = readRecordIfSound(request.key);
   const netns = request.netns === undefined || request.netns === "" ? record?.netns : request.netns;
   const { ipam, cloud } = await providersOf(request.config, request.delegate);
   using places = placesOf(record, netns, cloud);
   mark("record read, namespace open");
   const failures: Failure[] = [];
   const release = async (ips: readonly string[]): Promise<readonly string[]> => {
+    if (request.keepsAddresses === true) return [];
     try {
       return await ipam.release(request.key, ips, record?.allocation?.port);
     } catch (e) {
@@ -78,13 +89,16 @@ export async function detach(request: DetachRequest): Promise<void> {
 }
 
 /** The steps that would undo an attachment of which no record is left: its link, and the host's routes to its addresses. */
-export function recognise({ key, knownIps, config }: DetachRequest, places: Places): Plan {
+export function recognise({ key, netns, knownIps, config }: DetachRequest, places: Places): Plan {
   const nl = places.container?.netlink;
   const link = nl === undefined ? undefined : findLink(nl, key.ifName);
   const own = link?.group === LINK_GROUP_BERTH ? link : undefined;
   const addresses = nl === undefined || own === undefined ? [] : listAddresses(nl, own.index).map((a) => a.cidr.ip);
   const steps: Step[] = [...hostRoutesTo(places.host.netlink, [...addresses, ...knownIps], key)];
   if (nl !== undefined) steps.push(...rulesFrom(nl, addresses));
+  const tap = config.tap === undefined ? undefined : guestOf(config, key, netns ?? "", undefined)?.tap;
+  // a path that a configuration names may be another attachment's by now; whose link is there is known by its device
+  if (tap !== undefined && (own !== undefined || config.tap?.path === undefined)) steps.push(tap);
   if (own?.detail !== undefined) {
     steps.push({
       type: "link",

@@ -72,6 +72,25 @@ function network(dst: string): string {
   return cidr === undefined ? dst : formatCidr(networkOf(cidr));
 }
 
+/**
+ * The other program gave up on its way, or is not done: where the link is in the namespace already, detaching will find it
+ * there too. Throws `SysError`, `Failure` (`io`).
+ */
+export function expectThere(record: AttachmentRecord, netns: string): void {
+  const step = linkOf(record);
+  using places = Places.find(netns);
+  const nl = places.container?.netlink;
+  const link = nl === undefined ? undefined : listLinks(nl).find((l) => l.alias === step?.alias);
+  if (step === undefined || link === undefined) return;
+  const { alias: _, ...made } = step;
+  writeRecord({
+    ...record,
+    netns,
+    netnsInode: places.container?.inode ?? 0,
+    plan: [...record.plan, { ...made, where: "container", name: link.name }],
+  });
+}
+
 /** The other program takes the link back to the host, under its former name: detaching will find it in either place. */
 export function expectBack(record: AttachmentRecord, name: string): void {
   const step = linkOf(record);

@@ -36,7 +36,7 @@ function accessRoutes(plan: Plan): RouteStep[] {
 
 /**
  * Links whose frames some program takes by their tap device: the access link, or the attachment's own link where it has
- * addresses. One without is a virtual machine's, for which the device is made.
+ * addresses of its own. Else it is a virtual machine's, for which the device is made.
  */
 export function takenTaps({ plan, places, allocation }: Attached): string[] {
   const access = new Set(accessRoutes(plan).flatMap((s) => (s.where === "host" ? [s.link] : [])));
@@ -46,7 +46,8 @@ export function takenTaps({ plan, places, allocation }: Attached): string[] {
     describeTapUsers(link),
   ]);
   const own = linkStep(plan);
-  if (own?.kind === "macvtap" && allocation.ips.length > 0 && places.container !== undefined)
+  const guests = plan.some((s) => s.type === "tap");
+  if (own?.kind === "macvtap" && !guests && allocation.ips.length > 0 && places.container !== undefined)
     found.push(["link", own.name, describeTapUsers(own.name, places.container.namespace)]);
   return found.flatMap(([what, name, taken]) => (taken === undefined ? [] : [`${what} ${name}: ${taken}`]));
 }

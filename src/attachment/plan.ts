@@ -11,6 +11,7 @@ import { AddressConflict } from "../plan/conflict.ts";
 import { Failure } from "../report/failure.ts";
 import { containerNeighbours, type HostFacts, hostRoutes, hostSideSteps } from "./host-access.ts";
 import type { ConflictDetection } from "./conflict-detection.ts";
+import { besideGuest, type GuestInput } from "./guest.ts";
 import { describeKey, type Key } from "./key.ts";
 import { type RoutingPlace, routingPlace, sourceRoutingSteps } from "./source-routing.ts";
 
@@ -38,6 +39,8 @@ export interface PlanInput {
   readonly sourceRouting: boolean;
   /** Whether it owns the container's default route; "auto": the first by interface name does; absent: as IPAM says. */
   readonly defaultRoute?: boolean | "auto";
+  /** Absent: the link is a container's, which has the addresses. */
+  readonly guest?: GuestInput;
   /** Absent: the LAN is not asked whether it knows the addresses. */
   readonly conflictDetection?: ConflictDetection;
 }
@@ -52,8 +55,14 @@ function setting(key: string, value: string): SysctlStep {
   return { type: "sysctl", where: "container", key, value };
 }
 
-/** The ordered steps of an attachment. Throws `Failure` (`config`, `address`) where the parts do not fit. */
+/** The ordered steps of an attachment; of a virtual machine's, those of the host. Throws `Failure` as {@link wholePlan} does. */
 export function planAttachment(input: PlanInput): Plan {
+  const plan = wholePlan(input);
+  return input.guest === undefined ? plan : besideGuest(plan, input.key, input.guest, aliasOf(input.key));
+}
+
+/** The ordered steps of an attachment, whoever takes them. Throws `Failure` (`config`, `address`) where the parts do not fit. */
+export function wholePlan(input: PlanInput): Plan {
   const { key, detail, parent, allocation, host } = input;
   const link = key.ifName;
   checkMtu(input);

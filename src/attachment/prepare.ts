@@ -13,10 +13,12 @@ import { Failure } from "../report/failure.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { Kind } from "./kinds.ts";
 import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict-detection.ts";
+import { guestOf, guestRecord, type GuestRequest } from "./guest.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { checkKey, type Key } from "./key.ts";
 import { findParent } from "./parent.ts";
-import { planAttachment } from "./plan.ts";
+import { planAttachment, type PlanInput, wholePlan } from "./plan.ts";
+import type { GuestRecord } from "./record.ts";
 import { planOnHost } from "./handover.ts";
 import { routingOf } from "./source-routing.ts";
 import { choosesMac, subInterfaceOf } from "./sub-interface.ts";
@@ -41,6 +43,10 @@ export interface AttachRequest {
    * is on the host, under the key's interface name. `netns` is the host's own namespace. See handover.ts.
    */
   readonly handedOver?: true;
+  /** The link is a virtual machine's, whether or not the configuration has "tap"; see guest.ts. */
+  readonly guest?: GuestRequest;
+  /** What it had on another host, which it moves from: it keeps its addresses. */
+  readonly moved?: Allocation;
 }
 
 /** What the request says. */
@@ -104,17 +110,24 @@ export function gather(request: AttachRequest, { places, detail, parentWhere }: 
   return { parent, host, detection, hostIps: hostIps(places, host, detection) };
 }
 
+/** A plan, and what is remembered of the guest that it is for. */
+interface Planned {
+  readonly plan: Plan;
+  readonly guest?: GuestRecord;
+}
+
 /** The plan for what IPAM answered. Throws `Failure`. */
 export function planFor(
   request: AttachRequest,
   { parentWhere, mac: chosen }: Prepared,
   { parent, host, detection, hostIps: own }: Facts,
   allocation: Allocation,
-): Plan {
+): Planned {
   const { port } = allocation;
   const mtu = mtuOf(request.config, parent, port);
   const mac = port === undefined ? chosen : port.mac;
-  const plan = planAttachment({
+  const guest = guestOf(request.config, request.key, request.netns, request.guest);
+  const input: PlanInput = {
     key: request.key,
     detail: subInterfaceOf(request.config, request.kind, port),
     parent,
@@ -122,12 +135,15 @@ export function planFor(
     allocation,
     hostIps: own,
     ...(detection === undefined ? {} : { conflictDetection: detection }),
-    ...routingOf(request.config, host !== undefined),
+    ...routingOf(request.config, host !== undefined && guest === undefined),
     ...(mtu === undefined ? {} : { mtu }),
     ...(mac === undefined ? {} : { mac }),
     ...(host === undefined ? {} : { host }),
-  });
-  return request.handedOver === true ? planOnHost(plan, request.key) : plan;
+    ...(guest === undefined ? {} : { guest }),
+  };
+  const plan = planAttachment(input);
+  if (guest !== undefined) return { plan, guest: guestRecord(wholePlan(input), input, request.guest) };
+  return { plan: request.handedOver === true ? planOnHost(plan, request.key) : plan };
 }
 
 /** The MTU that is asked for: the configuration's, or a cloud's network's as far as the parent carries it. Absent: the parent's. */

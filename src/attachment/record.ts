@@ -1,6 +1,6 @@
 // The records of attachments: what was planned, written before the first step is applied. They live in /run/berth, so
 // that they go with the kernel's state.
-import type { Allocation } from "../ipam/provider.ts";
+import { isObject, parseJson } from "../ipam/json.ts";
 import {
   isMissing,
   listDirectory,
@@ -10,45 +10,22 @@ import {
   renameFile,
   writeFile,
 } from "../kernel/files.ts";
+import { Errno, SysError } from "../kernel/errno.ts";
 import { lockFile } from "../kernel/locks.ts";
+import { isRunning } from "../kernel/processes.ts";
 import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Failure } from "../report/failure.ts";
-import type { Kind } from "./kinds.ts";
 import { describeKey, type Key, keyFileName } from "./key.ts";
+import { type AttachmentRecord, oddKey, VERSION } from "./record-form.ts";
 
 const DIRECTORY = "/run/berth";
 /** Where the records are; its modification time changes with every one that is written or removed. */
 export const ATTACHMENTS = `${DIRECTORY}/attachments`;
 const LOCKS = `${DIRECTORY}/locks`;
 const LOCK_FILES = 256;
-const VERSION = 1;
 
-/** What Berth remembers of an attachment. The kernel is the truth; this is the intention. */
-export interface AttachmentRecord {
-  /** Of this file's form. */
-  readonly version: typeof VERSION;
-  readonly key: Key;
-  readonly kind: Kind;
-  /** Path of the container's namespace at ADD. */
-  readonly netns: string;
-  /** Inode number of that namespace: its identity while it lives. */
-  readonly netnsInode: number;
-  readonly parent: string;
-  /** When it was attached, ISO 8601. */
-  readonly created: string;
-  /** The configuration as it was given, as JSON text: a release needs it. */
-  readonly config: string;
-  /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
-  readonly cniPath: string;
-  /** The site file that it is of, by its path; absent: of none. */
-  readonly site?: string;
-  /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
-  readonly inTransit?: true;
-  /** Absent while IPAM is being asked. */
-  readonly allocation?: Allocation;
-  readonly plan: Plan;
-}
+export type { AttachmentRecord, GuestRecord } from "./record-form.ts";
 
 function pathOf(key: Key): string {
   return `${ATTACHMENTS}/${keyFileName(key)}`;
@@ -118,27 +95,62 @@ export function readRecord(key: Key): AttachmentRecord | undefined {
 function read(path: string): AttachmentRecord | undefined {
   let text;
   try {
-    text = readFileIfThere(path);
+    text = readFileIfThere(path, "refuse");
   } catch (e) {
-    throw ioFailure(`read the record ${path}`, e);
+    throw isLink(e) ? damaged(path, "it is a symbolic link", e) : ioFailure(`read the record ${path}`, e);
   }
-  if (text === undefined) return undefined;
-  let record: AttachmentRecord;
+  return text === undefined ? undefined : parse(path, text);
+}
+
+function isLink(e: unknown): boolean {
+  return e instanceof SysError && e.errno === Errno.ELOOP;
+}
+
+/** Of a record that Berth did not write so. */
+class Damaged extends Failure {}
+
+function damaged(path: string, why: string, cause?: unknown): Damaged {
+  return new Damaged("decode", `read the record ${path}: ${why}`, {
+    advice:
+      "Detach the attachment (CNI DEL, or berth detach): what can be recognised of it is removed, and the file too.",
+    cause,
+  });
+}
+
+function parse(path: string, text: string): AttachmentRecord {
+  let json: unknown;
   try {
-    record = JSON.parse(text) as AttachmentRecord;
+    json = parseJson(text, "read it");
   } catch (e) {
-    throw new Failure("decode", `read the record ${path}: it is no JSON`, {
-      advice: "The attachment can still be removed: delete the file, then detach again.",
-      cause: e,
-    });
+    throw damaged(path, "it is no JSON", e);
   }
-  const stated: number = record.version;
+  if (!isObject(json)) throw damaged(path, "it is no JSON object");
+  const { version: stated } = json;
   if (stated !== VERSION) {
-    throw new Failure("decode", `read the record ${path}: its version is ${stated}, this Berth reads ${VERSION}`, {
-      advice: "Use the Berth that wrote it.",
-    });
+    if (!Number.isSafeInteger(stated)) throw damaged(path, "it has no version");
+    throw new Failure(
+      "decode",
+      `read the record ${path}: its version is ${Number(stated)}, this Berth reads ${VERSION}`,
+      {
+        advice: "Use the Berth that wrote it.",
+      },
+    );
   }
+  const odd = oddKey(json);
+  if (odd !== undefined) throw damaged(path, `its ${odd} is none that Berth writes`);
+  const record = json as unknown as AttachmentRecord;
+  if (pathOf(record.key) !== path) throw damaged(path, `it is the record of ${describeKey(record.key)}`);
   return record;
+}
+
+/** {@link readRecord} for who removes an attachment: a record that is damaged is as good as none. Throws `Failure` (`io`, `decode`). */
+export function readRecordIfSound(key: Key): AttachmentRecord | undefined {
+  try {
+    return readRecord(key);
+  } catch (e) {
+    if (e instanceof Damaged) return undefined;
+    throw e;
+  }
 }
 
 /** The records of a container on a network, whatever their interfaces. Throws `Failure` (`io`, `decode`). */
@@ -181,9 +193,11 @@ export function attachmentsOn(parent: string, except: Key): string[] {
   });
 }
 
-/** True where a record's namespace is gone, or another one than was attached. What cannot be looked at is not gone. */
+/** True where a record's namespace is gone, or another one than was attached, or the process that it was for. What cannot be looked at is not gone. */
 export function isOrphan(record: AttachmentRecord): boolean {
   try {
+    const process = record.guest?.process;
+    if (process !== undefined && !isRunning(process)) return true;
     using places = Places.find(record.netns);
     return places.container === undefined || places.container.inode !== record.netnsInode;
   } catch {

@@ -8,20 +8,23 @@ import type { Step } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
 import { conflictDetectionOf, hostIps } from "./conflict-detection.ts";
-import { type NetworkConfig, readConfig } from "./config.ts";
+import type { NetworkConfig } from "./config.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
-import { describeKey } from "./key.ts";
+import { type GuestInput, guestRecord } from "./guest.ts";
+import { describeKey, type Key } from "./key.ts";
 import { findParent } from "./parent.ts";
-import { planAttachment } from "./plan.ts";
+import { planAttachment, type PlanInput, wholePlan } from "./plan.ts";
 import {
   type AttachmentRecord,
   attachmentsOn,
+  type GuestRecord,
   lockAttachment,
   lockShared,
   ownerOf,
   readRecord,
   writeRecord,
 } from "./record.ts";
+import { configOf } from "./recorded-config.ts";
 import { routingOf } from "./source-routing.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
@@ -43,16 +46,30 @@ export interface Repair {
  * where something still does not hold afterwards.
  */
 export async function repair(record: AttachmentRecord, scope: Scope = "everything"): Promise<Repair> {
-  using _lock = lockAttachment(record.key);
-  const current = readRecord(record.key);
-  if (current === undefined) throw new Failure("missing", `repair ${describeKey(record.key)}: it is detached`);
+  return await enforce(record.key, scope, (current) => current);
+}
+
+/**
+ * Makes an attachment hold as `wanted` makes its record be. Throws as {@link repair} does.
+ * @param wanted the record as it shall be, of the record as it is
+ */
+export async function enforce(
+  key: Key,
+  scope: Scope,
+  wanted: (current: AttachmentRecord) => AttachmentRecord,
+): Promise<Repair> {
+  using _lock = lockAttachment(key);
+  const recorded = readRecord(key);
+  if (recorded === undefined) throw new Failure("missing", `repair ${describeKey(key)}: it is detached`);
+  const current = wanted(recorded);
   if (current.inTransit === true) return { found: [], plan: current.plan, obsolete: [] };
   using places = openOwn(current, await cloudFor(current, scope));
-  const { plan, obsolete, parent } = replan(current, places);
+  const { plan, guest, obsolete, parent } = replan(current, places);
   const lockHost = (): Disposable => lockShared(parent.name, [...obsolete, ...plan]);
-  const changed = JSON.stringify(plan) !== JSON.stringify(current.plan);
+  const changed = current !== recorded || JSON.stringify(plan) !== JSON.stringify(current.plan);
   // a killed repair can be undone whole
-  if (changed) writeRecord({ ...current, parent: parent.name, plan: [...obsolete, ...plan] });
+  const next = { ...current, ...(guest === undefined ? {} : { guest }), parent: parent.name };
+  if (changed) writeRecord({ ...next, plan: [...obsolete, ...plan] });
   const [failure] = await undoPlan(obsolete, places, lockHost);
   if (failure !== undefined) throw failure;
   const found = await mendPlan(plan, places, {
@@ -60,7 +77,7 @@ export async function repair(record: AttachmentRecord, scope: Scope = "everythin
     attachmentsOn: (name) => attachmentsOn(name, current.key),
     lockHost,
   });
-  if (changed) writeRecord({ ...current, parent: parent.name, plan });
+  if (changed) writeRecord({ ...next, plan });
   const left = await verifyPlan(plan, places);
   if (left.length === 0) return { found, plan, obsolete };
   throw new Failure("differs", `repair ${describeKey(current.key)}: ${left.join("; ")}`, {
@@ -85,7 +102,7 @@ export async function previewRepair(record: AttachmentRecord): Promise<Repair> {
 
 async function cloudFor(record: AttachmentRecord, scope: Scope): Promise<Cloud | undefined> {
   if (scope === "host") return undefined;
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   return (await providersOf(config, delegateOf(record, config))).cloud;
 }
 
@@ -98,22 +115,29 @@ function openOwn(record: AttachmentRecord, cloud: Cloud | undefined): Places {
   });
 }
 
+/** Steps that are changed in place where the new plan has them otherwise, or are others' too. */
+const lasting: ReadonlySet<Step["type"]> = new Set(["link", "up", "down", "access-link"]);
+
 /** The plan as the host is now, with the MAC and the addresses that the attachment has. */
-function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolete: Plan; parent: Link } {
+function replan(
+  record: AttachmentRecord,
+  places: Places,
+): { plan: Plan; guest?: GuestRecord; obsolete: Plan; parent: Link } {
   const { allocation } = record;
   if (allocation === undefined) {
     throw new Failure("missing", `repair ${describeKey(record.key)}: it was never finished`, {
       advice: "Detach it, and attach it again.",
     });
   }
-  const config = readConfig(JSON.parse(record.config));
+  const config = configOf(record);
   const detail = subInterfaceOf(config, record.kind, allocation.port);
   const parent = presentParent(record, config, places);
   const host = gatherHost(places.host.netlink, hostAccessOf(config), detail, parent);
   const detection = conflictDetectionOf(config, detail);
   const former = record.plan.find((s) => s.type === "link");
-  const mac = former?.type === "link" ? former.mac : undefined;
-  const plan = planAttachment({
+  const mac = record.guest?.foreignLink === true ? record.guest.mac : former?.mac;
+  const guest = formerGuest(record);
+  const input: PlanInput = {
     key: record.key,
     detail,
     parent,
@@ -122,16 +146,25 @@ function replan(record: AttachmentRecord, places: Places): { plan: Plan; obsolet
     hostIps: hostIps(places, host, detection),
     // the parent's may have been lowered, or raised again
     mtu: Math.min(config.mtu || allocation.port?.mtu || parent.mtu, parent.mtu),
-    ...routingOf(config, host !== undefined),
+    ...routingOf(config, host !== undefined && guest === undefined),
     ...(detection === undefined ? {} : { conflictDetection: detection }),
     ...(mac === undefined ? {} : { mac }),
     ...(host === undefined ? {} : { host }),
-  });
+    ...(guest === undefined ? {} : { guest }),
+  };
+  const plan = planAttachment(input);
   const kept = new Set(plan.map((s) => JSON.stringify(s)));
-  const obsolete = record.plan.filter(
-    (s) => s.type !== "link" && s.type !== "up" && s.type !== "access-link" && !kept.has(JSON.stringify(s)),
-  );
-  return { plan, obsolete, parent };
+  const obsolete = record.plan.filter((s) => !lasting.has(s.type) && !kept.has(JSON.stringify(s)));
+  if (record.guest === undefined) return { plan, obsolete, parent };
+  const { mac: _, mtu: __, steps: ___, ...request } = record.guest;
+  return { plan, obsolete, parent, guest: guestRecord(wholePlan(input), input, request) };
+}
+
+/** The guest as it was attached: its node is where it was made, whatever became of the process that it was made for. */
+function formerGuest({ guest, plan }: AttachmentRecord): GuestInput | undefined {
+  if (guest === undefined) return undefined;
+  const tap = plan.find((s) => s.type === "tap");
+  return { held: guest.held === true, ...(tap === undefined ? {} : { tap }) };
 }
 
 /** The parent: of the link where that is there (it may have been renamed), else as the configuration names it. */

@@ -49,6 +49,7 @@ export function subInterfaceOf(config: NetworkConfig, kind: Kind, port?: CloudPo
   only("isolation", "ipvlan");
   only("sources", "macvlan", "macvtap");
   only("bcqueuelen", "macvlan", "macvtap");
+  only("tap", "macvtap");
   const allowed: readonly string[] = modes[kind];
   if (config.mode !== undefined && !allowed.includes(config.mode)) {
     refuse(

@@ -8,11 +8,11 @@ import { Netlink } from "../kernel/netlink.ts";
 import { Places } from "../plan/places.ts";
 import { asFailure, type Failure } from "../report/failure.ts";
 import { Announcements } from "./announcements.ts";
-import { readConfig } from "./config.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { describeKey, type Key } from "./key.ts";
 import { type Attached, deadParent, strayRoutes, takenTaps } from "./obstacles.ts";
 import { ATTACHMENTS, type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
+import { configOf } from "./recorded-config.ts";
 import { repair } from "./repair.ts";
 
 /** Nothing heard for so long, milliseconds: everything is looked at all the same. */
@@ -160,6 +160,6 @@ function withAttached(record: AttachmentRecord, look: (attached: Attached) => st
     plan,
     places,
     allocation,
-    hostAccess: hostAccessOf(readConfig(JSON.parse(record.config))) !== undefined,
+    hostAccess: hostAccessOf(configOf(record)) !== undefined,
   });
 }

@@ -1,31 +1,23 @@
 import { buildCommand } from "@stricli/core";
 import { delegateFor } from "../attachment/allocation.ts";
-import { parseIp } from "../address/ip.ts";
-import { parseCidr } from "../address/cidr.ts";
-import { parseMac } from "../address/mac.ts";
 import { attach, previewAttach } from "../attachment/attach.ts";
 import type { AttachRequest } from "../attachment/prepare.ts";
+import { guestLinkName, tapPathOf } from "../attachment/guest.ts";
 import { kindOf } from "../attachment/sub-interface.ts";
 import { describeKey } from "../attachment/key.ts";
+import type { NetworkConfig } from "../attachment/config.ts";
+import { OWN_NAMESPACE } from "../kernel/namespaces.ts";
 import { explainPlan } from "../plan/plan.ts";
 import { Failure } from "../report/failure.ts";
 import * as flag from "./flags.ts";
+import { inGuest, type LinkFlags, linkFlags, withLinkFlags } from "./link-flags.ts";
 import { findNetwork, type NetworkFlags } from "./networks.ts";
 import { printJson, reporting } from "./output.ts";
+import { allRecords } from "./records.ts";
 import { placeOf, type PlaceFlags } from "./target.ts";
 
-function ipText(value: string): string {
-  if (parseIp(value) !== undefined || parseCidr(value) !== undefined) return value;
-  throw new SyntaxError(`${value} is no IP address`);
-}
-
-function macText(value: string): string {
-  const mac = parseMac(value);
-  if (mac !== undefined) return mac;
-  throw new SyntaxError(`${value} is no MAC address`);
-}
-
-interface Flags extends NetworkFlags, PlaceFlags {
+interface Flags extends NetworkFlags, PlaceFlags, LinkFlags {
+  readonly foreignLink: boolean;
   readonly ip?: readonly string[];
   readonly mac?: string;
   readonly json: boolean;
@@ -33,14 +25,10 @@ interface Flags extends NetworkFlags, PlaceFlags {
 }
 
 function requestOf(flags: Flags): AttachRequest {
-  const { config, text } = findNetwork(flags);
-  const { netns, containerId } = placeOf(flags);
-  if (netns === undefined || containerId === undefined) {
-    throw new Failure("request", "choose a namespace: neither --netns nor --pid is given", {
-      advice: "Give --netns NAME (ip netns), --netns PATH, or --pid N.",
-    });
-  }
-  const key = { network: config.name, containerId, ifName: flags.ifname };
+  const { foreignLink } = flags;
+  const { config, text } = withLinkFlags(findNetwork(flags), foreignLink ? { ...flags, kind: "macvtap" } : flags);
+  const { netns, containerId, ifName } = attachPlace(flags, config);
+  const key = { network: config.name, containerId, ifName };
   const ips = flags.ip ?? [];
   const asked = { ips, ...(flags.mac === undefined ? {} : { mac: flags.mac }) };
   return {
@@ -51,14 +39,35 @@ function requestOf(flags: Flags): AttachRequest {
     mac: flags.mac ?? config.args?.cni?.mac,
     ips: [...ips, ...(ips.length === 0 ? (config.args?.cni?.ips ?? []) : [])],
     delegate: delegateFor(text, config.cniVersion, key, netns, asked),
+    ...(foreignLink ? { guest: { foreignLink } } : {}),
   };
 }
 
+/** Where an attachment is made: a virtual machine's in the host's own namespace, unless another is named. */
+function attachPlace(flags: Flags, config: NetworkConfig): { netns: string; containerId: string; ifName: string } {
+  const { netns, containerId } = placeOf(flags);
+  const usual = flags.ifname === flag.place.ifname.default;
+  if (netns !== undefined && containerId !== undefined) return { netns, containerId, ifName: flags.ifname };
+  if ((config.tap !== undefined || flags.foreignLink) && containerId !== undefined) {
+    return {
+      netns: OWN_NAMESPACE,
+      containerId,
+      ifName: usual ? guestLinkName(config.name, containerId, allRecords()) : flags.ifname,
+    };
+  }
+  throw new Failure("request", "choose a namespace: neither --netns nor --pid is given", {
+    advice:
+      config.tap === undefined
+        ? "Give --netns NAME (ip netns), --netns PATH, or --pid N."
+        : "Give --id NAME for a virtual machine in the host's namespace, or --netns or --pid.",
+  });
+}
+
 async function dryRun(request: AttachRequest, json: boolean): Promise<void> {
-  const { plan, allocation } = await previewAttach(request);
+  const { plan, allocation, guest } = await previewAttach(request);
   const commands = [...(allocation.port?.commands ?? []), ...explainPlan(plan, request.netns)];
-  if (json) printJson({ key: request.key, allocation, plan, commands });
-  else for (const line of commands) console.log(line);
+  if (json) printJson({ key: request.key, allocation, plan, commands, ...(guest === undefined ? {} : { guest }) });
+  else for (const line of [...commands, ...inGuest(guest)]) console.log(line);
 }
 
 /** `berth attach`. */
@@ -72,15 +81,15 @@ export const attachCommand = buildCommand({
     flags: {
       ...flag.network,
       ...flag.place,
-      ip: {
-        kind: "parsed",
-        parse: ipText,
-        brief: "an address to ask for; may be given several times",
-        optional: true,
-        variadic: true,
-        placeholder: "IP",
+      ...flag.asked,
+      ...linkFlags,
+      foreignLink: {
+        kind: "boolean",
+        brief:
+          "a virtual machine's manager (libvirt) makes the link: only reserve addresses and make the host's way to it",
+        default: false,
+        withNegated: false,
       },
-      mac: { kind: "parsed", parse: macText, brief: "the MAC to ask for", optional: true, placeholder: "MAC" },
       json: flag.json,
       dryRun: flag.dryRun,
     },
@@ -100,14 +109,18 @@ export const attachCommand = buildCommand({
           mtu: link?.mtu,
           allocation,
           remarks,
+          ...(record.guest === undefined ? {} : { guest: record.guest, tap: tapPathOf(record) }),
         });
         return;
       }
       for (const remark of remarks) console.error(`berth: ${remark}`);
       const addresses = allocation.ips.map((lease) => lease.address).join(", ");
       console.log(
-        `attached ${describeKey(record.key)}: ${record.kind} on ${record.parent}, ${addresses === "" ? "no address" : addresses}, MAC ${link?.mac ?? "?"}, MTU ${link?.mtu ?? "?"}`,
+        `attached ${describeKey(record.key)}: ${record.kind} on ${record.parent}, ${addresses === "" ? "no address" : addresses}, MAC ${link?.mac ?? record.guest?.mac ?? "?"}, MTU ${link?.mtu ?? record.guest?.mtu ?? "?"}`,
       );
+      const tap = tapPathOf(record);
+      if (tap !== undefined) console.log(`its device is ${tap}`);
+      for (const line of inGuest(record.guest)) console.log(line);
     });
   },
 });

@@ -1,7 +1,7 @@
 import { buildCommand } from "@stricli/core";
 import { delegateFor } from "../attachment/allocation.ts";
+import { configOf } from "../attachment/recorded-config.ts";
 import { check } from "../attachment/check.ts";
-import { readConfig } from "../attachment/config.ts";
 import { describeKey, type Key } from "../attachment/key.ts";
 import type { AttachmentRecord } from "../attachment/record.ts";
 import { asFailure, Failure } from "../report/failure.ts";
@@ -23,7 +23,7 @@ interface Checked {
 
 async function checkRecord(record: AttachmentRecord): Promise<Checked> {
   try {
-    const config = readConfig(JSON.parse(record.config));
+    const config = configOf(record);
     const delegate = delegateFor(record.config, config.cniVersion, record.key, record.netns);
     const { key, netns } = record;
     return { key, remarks: await check({ key, netns, config, expectedIps: [], delegate }) };

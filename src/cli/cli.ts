@@ -16,6 +16,7 @@ import { repairCommand } from "./repair.ts";
 import { printJson } from "./output.ts";
 import { downCommand, upCommand } from "./site.ts";
 import { statusCommand } from "./status.ts";
+import { vmRoutes } from "./vm.ts";
 
 const versionCommand = buildCommand({
   docs: { brief: "print the version" },
@@ -48,13 +49,14 @@ const application = buildApplication(
       network: networkRoutes,
       openstack: openstackRoutes,
       lab: labRoutes,
+      vm: vmRoutes,
       version: versionCommand,
     },
   }),
   {
     name: "berth",
     versionInfo: { currentVersion: version },
-    scanner: { caseStyle: "allow-kebab-for-camel" },
+    scanner: { caseStyle: "allow-kebab-for-camel", allowArgumentEscapeSequence: true },
     documentation: { disableAnsiColor: true },
   },
 );

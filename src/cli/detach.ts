@@ -14,6 +14,7 @@ import { chosenRecords } from "./records.ts";
 import { placeOf, type PlaceFlags } from "./target.ts";
 
 interface Flags extends NetworkFlags, PlaceFlags {
+  readonly keepAddresses: boolean;
   readonly json: boolean;
   readonly dryRun: boolean;
 }
@@ -50,7 +51,20 @@ export const detachCommand = buildCommand({
     fullDescription:
       "Undoes what attach did and releases the addresses. Needs neither the namespace nor the parent; without --network it detaches the container from all its networks.",
   },
-  parameters: { flags: { ...flag.network, ...flag.place, json: flag.json, dryRun: flag.dryRun } },
+  parameters: {
+    flags: {
+      ...flag.network,
+      ...flag.place,
+      keepAddresses: {
+        kind: "boolean",
+        brief: "leave them reserved: a virtual machine has taken them to a host that reserves in the same store",
+        default: false,
+        withNegated: false,
+      },
+      json: flag.json,
+      dryRun: flag.dryRun,
+    },
+  },
   async func(flags: Flags) {
     await reporting(flags.json, async () => {
       const records = chosenRecords(flags);
@@ -62,7 +76,8 @@ export const detachCommand = buildCommand({
         return;
       }
       if (request !== undefined) await detach(request);
-      for (const record of records) await detachRecorded(record);
+      const keep = flags.keepAddresses ? ({ keepsAddresses: true } as const) : {};
+      for (const record of records) await detachRecorded(record, keep);
       const keys = request === undefined ? records.map((r) => r.key) : [request.key];
       if (flags.json) printJson({ detached: keys });
       else for (const key of keys) console.log(`detached ${describeKey(key)}`);

@@ -1,4 +1,7 @@
 // Flags that several commands share.
+import { parseCidr } from "../address/cidr.ts";
+import { parseIp } from "../address/ip.ts";
+import { parseMac } from "../address/mac.ts";
 import { CONFIG_DIRECTORY } from "./networks.ts";
 
 /** A value as it was typed. */
@@ -9,6 +12,30 @@ function pid(value: string): number {
   if (/^[1-9]\d{0,9}$/u.test(value)) return Number(value);
   throw new SyntaxError(`${value} is no process id`);
 }
+
+function ipText(value: string): string {
+  if (parseIp(value) !== undefined || parseCidr(value) !== undefined) return value;
+  throw new SyntaxError(`${value} is no IP address`);
+}
+
+function macText(value: string): string {
+  const mac = parseMac(value);
+  if (mac !== undefined) return mac;
+  throw new SyntaxError(`${value} is no MAC address`);
+}
+
+/** What is asked for: addresses and MAC. */
+export const asked = {
+  ip: {
+    kind: "parsed",
+    parse: ipText,
+    brief: "an address to ask for; may be given several times",
+    optional: true,
+    variadic: true,
+    placeholder: "IP",
+  },
+  mac: { kind: "parsed", parse: macText, brief: "the MAC to ask for", optional: true, placeholder: "MAC" },
+} as const;
 
 /** `--json`. */
 export const json = { kind: "boolean", brief: "answer as JSON", default: false, withNegated: false } as const;

@@ -1,8 +1,16 @@
 import { buildCommand } from "@stricli/core";
-import { isOrphan } from "../attachment/record.ts";
+import { guestCommands, tapPathOf } from "../attachment/guest.ts";
+import { type AttachmentRecord, isOrphan } from "../attachment/record.ts";
+import { OWN_NAMESPACE } from "../kernel/namespaces.ts";
 import * as flag from "./flags.ts";
 import { printJson, printTable, reporting } from "./output.ts";
 import { allRecords } from "./records.ts";
+
+function stateOf(r: AttachmentRecord): string {
+  if (r.allocation === undefined) return "unfinished";
+  if (isOrphan(r)) return r.guest?.process === undefined ? "namespace gone" : "its process gone";
+  return r.guest?.held === true ? "kept down" : "attached";
+}
 
 /** `berth ls`. */
 export const lsCommand = buildCommand({
@@ -16,13 +24,16 @@ export const lsCommand = buildCommand({
         parent: r.parent,
         addresses: r.allocation?.ips.map((lease) => lease.address) ?? [],
         netns: r.netns,
-        state: r.allocation === undefined ? "unfinished" : isOrphan(r) ? "namespace gone" : "attached",
+        ...(r.guest === undefined
+          ? {}
+          : { guest: { ...r.guest, commands: guestCommands(r.guest) }, tap: tapPathOf(r) }),
+        state: stateOf(r),
         created: r.created,
       }));
       if (flags.json) return printJson(rows);
       if (rows.length === 0) return console.log("no attachments");
       printTable(
-        ["NETWORK", "CONTAINER", "INTERFACE", "KIND", "PARENT", "ADDRESSES", "NAMESPACE", "STATE", "CREATED"],
+        ["NETWORK", "CONTAINER", "INTERFACE", "KIND", "PARENT", "ADDRESSES", "NAMESPACE", "TAP", "STATE", "CREATED"],
         rows.map((r) => [
           r.network,
           r.containerId,
@@ -30,7 +41,8 @@ export const lsCommand = buildCommand({
           r.kind,
           r.parent,
           r.addresses.join(","),
-          r.netns,
+          r.netns === OWN_NAMESPACE ? "the host's" : r.netns,
+          r.tap ?? "",
           r.state,
           r.created,
         ]),

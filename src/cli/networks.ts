@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { type NetworkConfig, readConfig } from "../attachment/config.ts";
 import { kinds } from "../attachment/kinds.ts";
+import { parseJson } from "../ipam/json.ts";
 import { Failure } from "../report/failure.ts";
 
 /** Where container runtimes keep network configurations. */
@@ -34,12 +35,7 @@ export function readNetworkFile(file: string): NetworkFile[] {
   } catch (e) {
     throw new Failure("io", `read ${file}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
   }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (e) {
-    throw new Failure("decode", `read ${file}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
-  }
+  const json = parseJson(text, `read ${file}`);
   if (!isObject(json)) throw new Failure("decode", `read ${file}: it is no JSON object`);
   const name = typeof json["name"] === "string" ? json["name"] : "";
   const { plugins } = json;

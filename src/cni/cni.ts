@@ -2,7 +2,7 @@
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
 import { errorJson } from "./error.ts";
-import { type Call, type Environment, parseJson, readCall, validAttachments } from "./request.ts";
+import { type Call, type Environment, parseJson, readCall, readStdin, validAttachments } from "./request.ts";
 import { prevResultAddresses, resultJson } from "./result.ts";
 import { isVerb, verbs } from "./verbs.ts";
 import { newest, versionJson, versionOf } from "./version.ts";
@@ -32,7 +32,7 @@ export async function cni(env: Environment, stdin: () => string, calledAs: strin
         advice: `The commands are ${Object.keys(verbs).join(", ")}.`,
       });
     }
-    text = stdin();
+    text = readStdin(stdin);
     mark("stdin read");
     if (name === "VERSION") return { text: version(text), remarks: [], exitCode: 0 };
     const remarks: string[] = [];
@@ -70,12 +70,13 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
       mark("configuration read");
       const request = { key, kind, netns, config, mac: call.mac, ips: call.ips, delegate };
       const { attach } = await import("../attachment/attach.ts");
-      const { allocation, link, remarks: said } = await attach(request);
+      const { record, allocation, link, remarks: said } = await attach(request);
       remarks.push(...said);
       mark("attached");
       const dns = config.dns ?? allocation.dns;
+      const tap = record.plan.find((s) => s.type === "tap")?.path;
       return resultJson(
-        { interfaceName: key.ifName, mac: link?.mac, mtu: link?.mtu ?? 0, sandbox: netns, allocation, dns },
+        { interfaceName: key.ifName, mac: link?.mac, mtu: link?.mtu ?? 0, sandbox: netns, allocation, dns, tap },
         call.version,
       );
     }

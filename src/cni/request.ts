@@ -6,6 +6,7 @@ import type { Kind } from "../attachment/kinds.ts";
 import { readConfigQuickly } from "../attachment/quick-config.ts";
 import { kindOf } from "../attachment/sub-interface.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
+import { parseJson as parse } from "../ipam/json.ts";
 import { Failure } from "../report/failure.ts";
 import { type Verb, type VerbName, verbs } from "./verbs.ts";
 import { type CniVersion, isAtLeast, versionOf } from "./version.ts";
@@ -28,6 +29,18 @@ export interface Call {
   readonly delegate: DelegateCall;
 }
 
+/** All of standard input. Throws `Failure` (`io`). */
+export function readStdin(read: () => string): string {
+  try {
+    return read();
+  } catch (e) {
+    throw new Failure("io", `read the network configuration: ${e instanceof Error ? e.message : String(e)}`, {
+      advice: "CNI passes the network configuration as JSON on stdin; 16 MiB are read at most.",
+      cause: e,
+    });
+  }
+}
+
 /** Text as JSON; `Failure` (`decode`) with the parser's sentence. */
 export function parseJson(text: string): unknown {
   if (text.trim() === "") {
@@ -35,17 +48,7 @@ export function parseJson(text: string): unknown {
       advice: "CNI passes the network configuration as JSON on stdin.",
     });
   }
-  try {
-    return JSON.parse(text);
-  } catch (e) {
-    throw new Failure(
-      "decode",
-      `read the network configuration from stdin: ${e instanceof Error ? e.message : String(e)}`,
-      {
-        cause: e,
-      },
-    );
-  }
+  return parse(text, "read the network configuration from stdin");
 }
 
 /** CNI_ARGS: `KEY=VALUE;KEY=VALUE`. Keys that Berth does not know are somebody else's. Throws `Failure` (`request`). */
@@ -139,13 +142,20 @@ export async function readCall(name: VerbName, env: Environment, stdin: string, 
   };
   if (verb.requires.length > 0) checkKey(key);
   const task = mesosTask(config);
+  const netns = env["CNI_NETNS"] ?? "";
+  // it stands in records, in what `berth ls` prints, and in the commands that explain a plan
+  if (/\p{Cc}/u.test(netns)) {
+    throw new Failure("request", `use ${JSON.stringify(netns)} as CNI_NETNS: a control character is in it`, {
+      advice: "It is the path of the container's network namespace.",
+    });
+  }
   return {
     verb: name,
     version,
     config,
     kind: kindOf(config, calledAs),
     key,
-    netns: env["CNI_NETNS"] ?? "",
+    netns,
     mac: macOf(config, args, task),
     ips: ipsOf(config, args, task),
     prevResult: "prevResult" in config ? config["prevResult"] : undefined,
@@ -159,9 +169,9 @@ export function validAttachments(config: NetworkConfig): Key[] | undefined {
   if (list === undefined) return undefined;
   if (!Array.isArray(list)) throw new Failure("config", "read cni.dev/valid-attachments: it is no list");
   return list.map((entry: unknown, i) => {
-    if (typeof entry === "object" && entry !== null && "containerID" in entry && "ifname" in entry) {
-      return { network: config.name, containerId: String(entry.containerID), ifName: String(entry.ifname) };
-    }
+    const { containerID: containerId, ifname: ifName } = (entry ?? {}) as Readonly<Record<string, unknown>>;
+    if (typeof containerId === "string" && typeof ifName === "string")
+      return { network: config.name, containerId, ifName };
     throw new Failure("config", `read cni.dev/valid-attachments[${i}]: it has no containerID and ifname`);
   });
 }

@@ -14,6 +14,8 @@ export interface AddResult {
   readonly sandbox: string;
   readonly allocation: Allocation;
   readonly dns: Dns;
+  /** Path of the device node by which a virtual machine is connected; undefined where the link is a container's. */
+  readonly tap?: string | undefined;
 }
 
 /** The route keys that each version has. */
@@ -29,7 +31,7 @@ export function resultJson(result: AddResult, version: CniVersion): string {
 }
 
 /** 0.3.0 and newer: interfaces and a list of addresses. */
-function listForm({ interfaceName, mac, mtu, sandbox, allocation, dns }: AddResult, version: CniVersion): object {
+function listForm({ interfaceName, mac, mtu, sandbox, allocation, dns, tap }: AddResult, version: CniVersion): object {
   const withVersion = !isAtLeast(version, "1.0.0"); // 1.0.0 dropped the key "version" of each address
   return {
     cniVersion: version,
@@ -39,6 +41,7 @@ function listForm({ interfaceName, mac, mtu, sandbox, allocation, dns }: AddResu
         ...(mac === undefined ? {} : { mac }),
         ...(isAtLeast(version, "1.1.0") ? { mtu } : {}),
         sandbox,
+        ...(tap === undefined ? {} : { tap }), // the specification has no key for it
       },
     ],
     ...(allocation.ips.length === 0

@@ -1,5 +1,6 @@
 // Deliveries: links that Docker was told of, and has to move into their containers. It does not say when it has: that is
 // looked for, often at first (a container starts within a second), then less.
+import { announce } from "../attachment/announcements.ts";
 import { takeOver } from "../attachment/handover.ts";
 import { describeKey, type Key } from "../attachment/key.ts";
 import { isOrphan, readRecord, recordsOf, removeRecord, writeRecord } from "../attachment/record.ts";
@@ -105,5 +106,6 @@ async function arrived({ key, sandbox, routes }: Delivery): Promise<boolean> {
   const settled = takeOver(record, sandbox, { routes });
   if (settled === undefined) return false;
   await repair(settled, "host");
+  announce(settled); // the link was up before it had been told to, and neighbours may know a former container's MAC
   return true;
 }

@@ -4,15 +4,16 @@
 // there and gives it its addresses, its gateway and the routes that Join named; it never says when it is done. So the
 // host's part of an attachment and the link are made at Join, and the container's part when the link is seen to be there.
 import { contains, parseCidr } from "../address/cidr.ts";
-import { ipFamily } from "../address/ip.ts";
+import { type Family, ipFamily } from "../address/ip.ts";
 import { parseMac, randomMac } from "../address/mac.ts";
 import { delegateFor } from "../attachment/allocation.ts";
 import { attach } from "../attachment/attach.ts";
 import { type NetworkConfig, readConfig } from "../attachment/config.ts";
 import { detach } from "../attachment/detach.ts";
-import { expectBack } from "../attachment/handover.ts";
+import { expectBack, expectThere } from "../attachment/handover.ts";
 import type { Key } from "../attachment/key.ts";
 import { type AttachmentRecord, recordsOf } from "../attachment/record.ts";
+import { configOf } from "../attachment/recorded-config.ts";
 import { choosesMac, kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
 import { randomBytes } from "../kernel/libc.ts";
 import { processNamespacePath } from "../kernel/namespaces.ts";
@@ -104,7 +105,7 @@ export class NetworkDriver {
     const { network, endpoint } = this.#endpoint(request);
     const name = hostName(endpoint.id);
     const key: Key = { network: network.name, containerId: endpoint.id, ifName: name };
-    for (const record of recordsOf(key.network, key.containerId)) await undo(record, name);
+    for (const record of recordsOf(key.network, key.containerId)) await undo(record, endpoint);
     const json = { ...network.config, ipam: ipamOf(network, endpoint) };
     const config = readConfig(json);
     const netns = processNamespacePath(process.pid);
@@ -118,15 +119,16 @@ export class NetworkDriver {
       delegate: delegateFor(JSON.stringify(json), config.cniVersion, key, netns),
       handedOver: true,
     });
-    const routes = routesTo(record, endpoint);
+    const promised = this.#promised(request.SandboxKey);
+    const routes = routesTo(record, endpoint).filter((dst) => !promised.has(dst));
     try {
-      this.#state.endpoints.set({ ...endpoint, sandbox: request.SandboxKey });
+      this.#state.endpoints.set({ ...endpoint, sandbox: request.SandboxKey, routes });
     } catch (e) {
-      await undo(record, name);
+      await undo(record, endpoint);
       throw e;
     }
     this.#deliveries.expect({ key, endpoint: endpoint.id, sandbox: request.SandboxKey, routes });
-    const families = new Set(endpoint.addresses.map((a) => ipFamily(a.replace(/\/.*/u, ""))));
+    const families = familiesOf(endpoint.addresses);
     const gateway = families.has(4) ? (network.gateway ?? "") : "";
     const gateway6 = families.has(6) ? (network.gateway6 ?? "") : "";
     return {
@@ -146,10 +148,8 @@ export class NetworkDriver {
     const network = endpoint === undefined ? undefined : this.#state.networks.get(endpoint.network);
     if (endpoint === undefined || network === undefined) return {};
     // Docker moves the link back to the host before it asks for the endpoint to be deleted
-    for (const record of recordsOf(network.name, endpoint.id)) {
-      if (record.inTransit !== true) expectBack(record, hostName(endpoint.id));
-    }
-    const { sandbox: _, ...left } = endpoint;
+    for (const record of recordsOf(network.name, endpoint.id)) expectAnywhere(record, endpoint);
+    const { sandbox: _, routes: __, ...left } = endpoint;
     this.#state.endpoints.set(left);
     return {};
   }
@@ -185,7 +185,7 @@ export class NetworkDriver {
           key,
           endpoint: endpoint.id,
           sandbox: endpoint.sandbox,
-          routes: [],
+          routes: endpoint.routes ?? [],
         });
         if (!gone) continue;
         await this.#remove(network, endpoint);
@@ -196,11 +196,16 @@ export class NetworkDriver {
     }
   }
 
+  /** The routes that Docker was told to make in a container: a second one to the same destination would fail it. */
+  #promised(sandbox: string): ReadonlySet<string> {
+    return new Set(this.#state.endpoints.values().flatMap((e) => (e.sandbox === sandbox ? (e.routes ?? []) : [])));
+  }
+
   /** Undoes whatever an endpoint has, and forgets it. */
   async #remove(network: DockerNetwork | undefined, endpoint: DockerEndpoint): Promise<void> {
     this.#deliveries.forget(endpoint.id);
-    const name = hostName(endpoint.id);
-    for (const record of network === undefined ? [] : recordsOf(network.name, endpoint.id)) await undo(record, name);
+    for (const record of network === undefined ? [] : recordsOf(network.name, endpoint.id))
+      await undo(record, endpoint);
     this.#state.endpoints.delete(endpoint.id);
   }
 
@@ -231,12 +236,20 @@ function hasAddress(endpoint: DockerEndpoint, ip: string): boolean {
   return endpoint.addresses.some((address) => parseCidr(address)?.ip === ip);
 }
 
+function familiesOf(addresses: readonly string[]): ReadonlySet<Family> {
+  return new Set(addresses.map((a) => ipFamily(a.replace(/\/.*/u, ""))));
+}
+
 /** The addresses were reserved before, by whatever IPAM the network has: the attachment just has them. */
 function ipamOf(network: DockerNetwork, { addresses }: DockerEndpoint): Record<string, unknown> {
   if (addresses.length === 0) return {};
-  const gateways = [network.gateway, network.gateway6].filter((ip) => ip !== undefined);
+  const families = familiesOf(addresses);
+  const gateways = [network.gateway, network.gateway6].flatMap((ip) =>
+    ip !== undefined && families.has(ipFamily(ip)) ? [ip] : [],
+  );
   return {
     type: "static",
+    routes: gateways.map((gw) => ({ dst: ipFamily(gw) === 4 ? "0.0.0.0/0" : "::/0", gw })),
     addresses: addresses.map((address) => {
       const cidr = parseCidr(address);
       const gateway = gateways.find((ip) => cidr !== undefined && contains(cidr, ip));
@@ -258,10 +271,16 @@ function routesTo(record: AttachmentRecord, endpoint: DockerEndpoint): string[] 
   return far.map((ip) => `${ip}/${ipFamily(ip) === 4 ? 32 : 128}`);
 }
 
-/** Detaches, wherever the link is by now: in the namespace, or on the host again. */
-async function undo(record: AttachmentRecord, name: string): Promise<void> {
-  if (record.inTransit !== true) expectBack(record, name);
-  const config = readConfig(JSON.parse(record.config));
+/** Docker moves the link between host and container without a word: it may be in either by now. */
+function expectAnywhere(record: AttachmentRecord, { id, sandbox }: DockerEndpoint): void {
+  if (record.inTransit !== true) expectBack(record, hostName(id));
+  else if (sandbox !== undefined) expectThere(record, sandbox);
+}
+
+/** Detaches, wherever the link is by now. */
+async function undo(record: AttachmentRecord, endpoint: DockerEndpoint): Promise<void> {
+  expectAnywhere(record, endpoint);
+  const config = configOf(record);
   await detach({
     key: record.key,
     netns: undefined,

@@ -1,4 +1,5 @@
 // The plugin's server: libnetwork's two remote driver protocols over HTTP on a unix socket.
+import { parseJson } from "../ipam/json.ts";
 import { isThere, makeDirectory, removeFile } from "../kernel/files.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { Deliveries } from "./deliveries.ts";
@@ -24,7 +25,8 @@ function reading<K extends Name>(name: K, handle: (message: Message<K>) => unkno
 /** A call whose request says nothing that matters here. */
 const nothing: Handler = () => ({});
 
-function handlersOf(network: NetworkDriver, ipam: IpamDriver): ReadonlyMap<string, Handler> {
+/** What answers each path. */
+export function handlersOf(network: NetworkDriver, ipam: IpamDriver): ReadonlyMap<string, Handler> {
   return new Map<string, Handler>([
     ["/Plugin.Activate", () => ({ Implements: ["NetworkDriver", "IpamDriver"] })],
     ["/NetworkDriver.GetCapabilities", () => network.capabilities()],
@@ -120,12 +122,9 @@ export async function serveDocker(socket: string, report: ServerReport): Promise
   };
 }
 
-function parse(path: string, text: string): unknown {
-  try {
-    return text.trim() === "" ? {} : JSON.parse(text);
-  } catch (e) {
-    throw new Failure("decode", `read the body of ${path}: it is no JSON`, { cause: e });
-  }
+/** A request's body; an empty one is `{}`. Throws `Failure` (`decode`). */
+export function parse(path: string, text: string): unknown {
+  return text.trim() === "" ? {} : parseJson(text, `read the body of ${path}`);
 }
 
 function listen(socket: string, fetch: (request: Request) => Promise<Response>): ReturnType<typeof Bun.serve> {

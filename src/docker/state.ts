@@ -1,5 +1,9 @@
 // What the driver remembers of Docker's networks and endpoints: Docker says it once and never again. One file each, written
 // whole; they outlive the driver, dockerd and the machine's boot.
+import * as v from "valibot";
+import { parseCidr } from "../address/cidr.ts";
+import { parseIp } from "../address/ip.ts";
+import { isObject, parseJson } from "../ipam/json.ts";
 import {
   isMissing,
   listDirectory,
@@ -29,6 +33,8 @@ export interface DockerEndpoint {
   readonly reservations: readonly string[];
   /** Where it was joined and not left: path of the container's namespace, which may not exist yet. */
   readonly sandbox?: string;
+  /** The routes that Docker was told to make there, as CIDRs; absent: none. */
+  readonly routes?: readonly string[];
 }
 
 /** Where the reservations of a pool's addresses are, and which addresses it has. */
@@ -54,6 +60,49 @@ interface Grant {
   readonly ip?: string;
 }
 
+// what a file must look like before anything is done by it
+const address = v.pipe(
+  v.string(),
+  v.check((text) => parseIp(text) !== undefined),
+);
+const cidr = v.pipe(
+  v.string(),
+  v.check((text) => parseCidr(text) !== undefined),
+);
+const version = v.literal(VERSION);
+const NetworkForm: v.GenericSchema<unknown, DockerNetwork> = v.object({
+  version,
+  id: v.string(),
+  name: v.string(),
+  config: v.record(v.string(), v.unknown()),
+  gateway: v.exactOptional(address),
+  gateway6: v.exactOptional(address),
+  pools: v.array(cidr),
+  reserved: v.array(v.string()),
+  prefix: v.string(),
+});
+const EndpointForm: v.GenericSchema<unknown, DockerEndpoint> = v.object({
+  version,
+  id: v.string(),
+  network: v.string(),
+  mac: v.exactOptional(v.string()),
+  addresses: v.array(cidr),
+  reservations: v.array(v.string()),
+  sandbox: v.exactOptional(v.pipe(v.string(), v.regex(/^\/[^\0]+$/u))),
+});
+const GrantForm: v.GenericSchema<unknown, Grant> = v.object({
+  version,
+  id: v.string(),
+  pool: v.object({
+    network: v.string(),
+    pool: cidr,
+    range: v.exactOptional(cidr),
+    dataDir: v.exactOptional(v.pipe(v.string(), v.regex(/^\/[^\0]*$/u))),
+  }),
+  made: v.number(),
+  ip: v.exactOptional(address),
+});
+
 interface Kept {
   readonly version: typeof VERSION;
   readonly id: string;
@@ -62,10 +111,12 @@ interface Kept {
 /** The files of one sort, and what is in them. */
 class Store<T extends Kept> {
   readonly #directory: string;
+  readonly #form: v.GenericSchema<unknown, T>;
   readonly #items = new Map<string, T>();
 
-  constructor(sort: string, unreadable: (failure: Failure) => void) {
+  constructor(sort: string, form: v.GenericSchema<unknown, T>, unreadable: (failure: Failure) => void) {
     this.#directory = `${DIRECTORY}/${sort}`;
+    this.#form = form;
     for (const { name } of listDirectory(this.#directory)) {
       if (!name.endsWith(".json")) continue;
       try {
@@ -81,21 +132,22 @@ class Store<T extends Kept> {
 
   #read(name: string): T {
     const path = `${this.#directory}/${name}`;
-    const text = readFile(path);
-    let item: T;
-    try {
-      item = JSON.parse(text) as T;
-    } catch (e) {
-      throw new Failure("decode", `read ${path}: it is no JSON`, {
-        advice: "Remove it, and create the network anew.",
-        cause: e,
+    const advice = "Remove it, and create the network anew.";
+    const json = parseJson(readFile(path, "refuse"), `read ${path}`, advice);
+    const stated = isObject(json) ? json["version"] : undefined;
+    if (Number.isSafeInteger(stated) && stated !== VERSION) {
+      throw new Failure("decode", `read ${path}: its version is ${Number(stated)}, this Berth reads ${VERSION}`, {
+        advice: "Use the Berth that wrote it.",
       });
     }
-    const stated: number = item.version;
-    if (stated === VERSION) return item;
-    throw new Failure("decode", `read ${path}: its version is ${stated}, this Berth reads ${VERSION}`, {
-      advice: "Use the Berth that wrote it.",
-    });
+    const result = v.safeParse(this.#form, json);
+    if (!result.success) {
+      const where = v.getDotPath(result.issues[0]) ?? "the whole";
+      throw new Failure("decode", `read ${path}: ${where} is none that Berth writes`, { advice });
+    }
+    const item = result.output;
+    if (`${item.id}.json` !== name) throw new Failure("decode", `read ${path}: it is that of ${item.id}`, { advice });
+    return item;
   }
 
   get(id: string): T | undefined {
@@ -145,9 +197,9 @@ export class State {
 
   /** @param unreadable gets the failure of each file that cannot be read */
   constructor(unreadable: (failure: Failure) => void) {
-    this.networks = new Store("networks", unreadable);
-    this.endpoints = new Store("endpoints", unreadable);
-    this.grants = new Store("grants", unreadable);
+    this.networks = new Store("networks", NetworkForm, unreadable);
+    this.endpoints = new Store("endpoints", EndpointForm, unreadable);
+    this.grants = new Store("grants", GrantForm, unreadable);
   }
 
   /** True where a living endpoint has this reservation. */

@@ -31,12 +31,16 @@ const SIDE = ".berth";
 const QUARANTINE = `${SIDE}/quarantine`;
 /** What stands in the place of a container id. No container id holds a space. */
 const IN_QUARANTINE = "in quarantine";
+/** What stands in the place of a container id where a reservation is no file, as a link to another is none. */
+const NO_FILE = "no file";
 /** Bytes. A longer file is not read to see whether it is blank: all that is known to leave one behind leaves 0 bytes. */
 const MAX_BLANK = 16;
 
-/** The file's content; undefined where it is missing. */
+/** The file's content; undefined where it is missing. A link, or whatever else is no file, is somebody's: who, is not known. */
 function read(path: string): string | undefined {
-  return isThere(path) ? readFileIfThere(path) : undefined; // looking first is quicker than an exception
+  const status = statusOf(path, "see"); // looking first is quicker than an exception
+  if (status === undefined) return undefined;
+  return status.kind === "file" ? readFileIfThere(path, "refuse") : NO_FILE;
 }
 
 function isExisting(e: unknown): boolean {
@@ -80,6 +84,7 @@ export function isCallers(content: string): boolean {
 /** Container id and interface of a reservation's content, in words. */
 export function describeHolder(content: string): string {
   const [id = "", ifName] = content.split("\r\n");
+  if (content === NO_FILE) return "something that is no file";
   if (isQuarantine(content)) return `${ifName}, which is why it is in quarantine,`;
   return ifName === undefined ? `container ${id}` : `container ${id} (${ifName})`;
 }
@@ -138,20 +143,34 @@ export class Reservations {
     return isThere(this.directory) ? this.lock() : undefined;
   }
 
+  /** Makes a directory of Berth's own; where a link leads elsewhere it is refused. */
+  #makeSide(path: string): void {
+    this.#refuseLinks();
+    makeDirectory(path, 0o700);
+  }
+
+  #refuseLinks(): void {
+    for (const path of [this.#path(SIDE), this.#side(), this.#path(QUARANTINE)])
+      if (statusOf(path, "see")?.kind === "link") throw new SysError(`use ${path}`, Errno.ELOOP);
+  }
+
   /** Side directories of other boots. While there is one of this boot there are no others: it is made after they are gone. */
   #formerBoots(): string[] {
     const side = this.#path(SIDE);
+    this.#refuseLinks();
     if (isThere(this.#side()) || !isThere(side)) return [];
-    const boots = listDirectory(side).filter((entry) => entry.directory && `${SIDE}/${entry.name}` !== QUARANTINE);
+    const boots = listDirectory(side, "refuse").filter(
+      (entry) => entry.directory && `${SIDE}/${entry.name}` !== QUARANTINE,
+    );
     return boots.map((entry) => `${side}/${entry.name}`);
   }
 
   /** Addresses that Berth reserved before the last boot: the containers that held them are gone. */
   #staleIn(former: string): string[] {
-    const names = listDirectory(former).map((entry) => entry.name);
+    const names = listDirectory(former, "refuse").map((entry) => entry.name);
     return names.filter((ip) => {
-      const made = statusOf(`${former}/${ip}`);
-      const now = statusOf(this.#path(ip));
+      const made = statusOf(`${former}/${ip}`, "see");
+      const now = statusOf(this.#path(ip), "see");
       return made !== undefined && now?.inode === made.inode && now.device === made.device;
     });
   }
@@ -166,8 +185,8 @@ export class Reservations {
   /** Addresses whose quarantine is over. */
   #ended(): string[] {
     const directory = this.#path(QUARANTINE);
-    const names = listDirectory(directory).map((entry) => entry.name);
-    return names.filter((ip) => (statusOf(`${directory}/${ip}`)?.modified ?? 0) <= Date.now());
+    const names = listDirectory(directory, "refuse").map((entry) => entry.name);
+    return names.filter((ip) => (statusOf(`${directory}/${ip}`, "see")?.modified ?? 0) <= Date.now());
   }
 
   #endQuarantine(ip: string): void {
@@ -181,7 +200,7 @@ export class Reservations {
    * @param until milliseconds since the epoch
    */
   quarantine(ip: string, by: string, until: number): void {
-    makeDirectory(this.#path(QUARANTINE), 0o700);
+    this.#makeSide(this.#path(QUARANTINE));
     const mark = this.#path(`${QUARANTINE}/${ip}`);
     writeFile(mark, "", { mode: 0o600 });
     setModified(mark, until);
@@ -201,7 +220,7 @@ export class Reservations {
     } catch (e) {
       // EEXIST: what lies here has lost its other name. It is not written to: it may be somebody's who looks at it just now
       if (isExisting(e)) removeFile(side);
-      else if (isMissing(e)) makeDirectory(this.#side(), 0o700);
+      else if (isMissing(e)) this.#makeSide(this.#side());
       else throw e;
       write();
     }
@@ -239,8 +258,8 @@ export class Reservations {
 
   /** True for a reservation without content, as a crash leaves it. Reads no file that is too long to be one. */
   isBlank(ip: string): boolean {
-    const status = statusOf(this.#path(ip));
-    return status !== undefined && status.size <= MAX_BLANK && isBlank(read(this.#path(ip)) ?? "");
+    const status = statusOf(this.#path(ip), "see");
+    return status?.kind === "file" && status.size <= MAX_BLANK && isBlank(read(this.#path(ip)) ?? "");
   }
 
   /** Every reservation with its content, empty for one without; in no order. */

@@ -4,7 +4,7 @@ import { contains, formatCidr, parseCidr } from "../address/cidr.ts";
 import { ipFamily, parseIp } from "../address/ip.ts";
 import { Failure } from "../report/failure.ts";
 import type { DelegateCall } from "./delegated.ts";
-import { isObject, stringsOf } from "./json.ts";
+import { isObject, parseJson, stringsOf } from "./json.ts";
 import type { Allocation, Dns, Holder, IpamProvider, Lease, RouteSpec } from "./provider.ts";
 
 /** Configuration of `ipam` with type static. */
@@ -36,7 +36,7 @@ function sourcesOf(call: DelegateCall): Sources {
       .map((item) => item.trim())
       .filter((item) => item !== "");
   };
-  const json: unknown = call.stdin.trim() === "" ? undefined : JSON.parse(call.stdin);
+  const json: unknown = call.stdin.trim() === "" ? undefined : parseJson(call.stdin, "read the network configuration");
   const args = isObject(json) && isObject(json["args"]) ? json["args"]["cni"] : undefined;
   const runtime = isObject(json) ? json["runtimeConfig"] : undefined;
   return {

@@ -103,7 +103,7 @@ export function parseAddress(payload: Uint8Array): Address | undefined {
   const a = new Attributes(payload, IFADDRMSG);
   // IPv4 has the peer in IFA_ADDRESS; IPv6 has IFA_LOCAL only where there is a peer
   const ip = readIp(a.bytes(IFA_LOCAL) ?? a.bytes(IFA_ADDRESS));
-  if (family === undefined || ip === undefined) return undefined;
+  if (family === undefined || ip === undefined || payload.length < IFADDRMSG) return undefined;
   const v = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const flags = a.u32(IFA_FLAGS) ?? payload[2] ?? 0;
   return {

@@ -53,15 +53,19 @@ export function probeIpv4(
   return withSocket(namespace, link, timeoutMs, (fd) => {
     send(fd, packet(REQUEST, own, ipToBytes(asker), target), linkAddress(link.index, ETH_P_ARP, broadcast));
     return receiveUntil(fd, performance.now() + timeoutMs, (answer) => {
-      if (answer.length < 28 || header.some((byte, i) => answer[i] !== byte)) return undefined;
-      // whether request or reply, the sender says that the address is its own; or it is probing for it too
-      const sender = ipFromBytes(answer.slice(14, 18));
-      const probes = sender === "0.0.0.0" && answer[7] === REQUEST && ipFromBytes(answer.slice(24, 28)) === ip;
-      if (sender !== ip && !probes) return undefined;
-      const mac = macFromBytes(answer.slice(8, 14));
+      const mac = readArp(answer, ip);
       return mac === link.mac ? undefined : mac;
     });
   });
+}
+
+/** The MAC of the machine that has an address, or is about to take it, by an ARP packet; undefined where it says no such thing. */
+export function readArp(message: Uint8Array, ip: string): string | undefined {
+  if (message.length < 28 || header.some((byte, i) => message[i] !== byte)) return undefined;
+  // whether request or reply, the sender says that the address is its own; or it is probing for it too
+  const sender = ipFromBytes(message.slice(14, 18));
+  const probes = sender === "0.0.0.0" && message[7] === REQUEST && ipFromBytes(message.slice(24, 28)) === ip;
+  return sender === ip || probes ? macFromBytes(message.slice(8, 14)) : undefined;
 }
 
 /** Tells a link's LAN that an IPv4 address is here (an ARP announcement, RFC 5227 section 2.3). Throws `SysError`. */

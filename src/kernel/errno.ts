@@ -1,3 +1,5 @@
+import { plain } from "../report/plain.ts";
+
 /** Names and sentences of Linux error numbers (include/uapi/asm-generic/errno-base.h, errno.h). */
 const table: Readonly<Record<number, readonly [name: string, text: string]>> = {
   1: ["EPERM", "operation not permitted"],
@@ -18,6 +20,7 @@ const table: Readonly<Record<number, readonly [name: string, text: string]>> = {
   22: ["EINVAL", "invalid argument"],
   23: ["ENFILE", "too many open files in the system"],
   24: ["EMFILE", "too many open files"],
+  27: ["EFBIG", "too large"],
   28: ["ENOSPC", "no space left"],
   30: ["EROFS", "read-only file system"],
   32: ["EPIPE", "broken pipe"],
@@ -60,6 +63,10 @@ export const Errno = {
   ENODEV: 19,
   ENOTDIR: 20,
   EINVAL: 22,
+  EFBIG: 27,
+  ENOSYS: 38,
+  ELOOP: 40,
+  EPROTO: 71,
   EOPNOTSUPP: 95,
   EAFNOSUPPORT: 97,
   EADDRNOTAVAIL: 99,
@@ -91,7 +98,7 @@ export class SysError extends Error {
   readonly explanation: string;
 
   constructor(call: string, errno: number, explanation = "") {
-    super(`${call}: ${errnoText(errno)}${explanation === "" ? "" : `; the kernel says: ${explanation}`}`);
+    super(plain(`${call}: ${errnoText(errno)}${explanation === "" ? "" : `; the kernel says: ${explanation}`}`));
     this.call = call;
     this.errno = errno;
     this.explanation = explanation;

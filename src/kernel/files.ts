@@ -25,13 +25,22 @@ const O_WRONLY = 1;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const O_TRUNC = 0o1000;
+const O_NOFOLLOW = 0o400000;
 const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
 // include/uapi/linux/stat.h: the same on every architecture, unlike stat(2)
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_SIZE = 256;
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFDIR = 0o040000;
+const S_IFLNK = 0o120000;
+const kinds: ReadonlyMap<number, FileStatus["kind"]> = new Map([
+  [S_IFREG, "file"],
+  [S_IFDIR, "directory"],
+  [S_IFLNK, "link"],
+]);
+const O_NONBLOCK = 0o4000;
 /** Of struct dirent64 before the name (readdir(3)). */
 const DIRENT_NAME = 19;
 const DT_UNKNOWN = 0;
@@ -54,7 +63,7 @@ export interface FileStatus {
   readonly size: number;
   /** The last change of its content, milliseconds since the epoch. */
   readonly modified: number;
-  readonly kind: "file" | "directory" | "other";
+  readonly kind: "file" | "directory" | "link" | "other";
   /** Of a device file: which device, `major:minor`. */
   readonly represents: string;
 }
@@ -71,9 +80,13 @@ function check(call: string, path: string, result: number | bigint): number {
   throw new SysError(`${call} ${path}`, lastErrno());
 }
 
-/** All that can be read from an open file, as UTF-8; `path` is for the error only. Throws `SysError`. */
+/** Bytes. Nothing that Berth reads comes near: what is longer is no configuration, record or setting. */
+const MAX_FILE = 16 << 20;
+
+/** All that can be read from an open file, as UTF-8; `path` is for the error only. Throws `SysError`, EFBIG from 16 MiB on. */
 export function readDescriptor(fd: number, path: string): string {
   let text = "";
+  let length = 0;
   let streaming: TextDecoder | undefined;
   for (;;) {
     const n = Number(c.read(fd, ptr(buffer), BigInt(buffer.length)));
@@ -83,14 +96,19 @@ export function readDescriptor(fd: number, path: string): string {
       throw new SysError(`read ${path}`, errno);
     }
     if (n === 0) return text + (streaming?.decode() ?? "");
+    length += n;
+    if (length > MAX_FILE) throw new SysError(`read ${path}`, Errno.EFBIG);
     if (n === buffer.length) streaming ??= new TextDecoder(); // a character may be cut in two
     text += (streaming ?? decoder).decode(buffer.subarray(0, n), { stream: streaming !== undefined });
   }
 }
 
-/** A file's content as UTF-8. Throws `SysError`. */
-export function readFile(path: string): string {
-  const fd = open(path);
+/** Whether a symbolic link at the end of a path is followed; one in the place of a file of Berth's own is not. */
+export type Links = "follow" | "refuse";
+
+/** A file's content as UTF-8. Throws `SysError`, ELOOP for a link that is to be refused. */
+export function readFile(path: string, links: Links = "follow"): string {
+  const fd = open(path, links === "follow" ? 0 : O_NOFOLLOW | O_NONBLOCK);
   try {
     return readDescriptor(fd, path);
   } finally {
@@ -99,9 +117,9 @@ export function readFile(path: string): string {
 }
 
 /** {@link readFile}; undefined where there is no such file. Throws `SysError` for other errors. */
-export function readFileIfThere(path: string): string | undefined {
+export function readFileIfThere(path: string, links: Links = "follow"): string | undefined {
   try {
-    return readFile(path);
+    return readFile(path, links);
   } catch (e) {
     if (isMissing(e)) return undefined;
     throw e;
@@ -121,10 +139,10 @@ export interface WriteOptions {
   readonly only?: "new" | "present";
 }
 
-/** Writes a whole file. Throws `SysError`; what was written by then stays. */
+/** Writes a whole file. Throws `SysError`, ELOOP for a symbolic link; what was written by then stays. */
 export function writeFile(path: string, content: string, { mode = 0o644, only }: WriteOptions = {}): void {
   const how = only === "new" ? O_CREAT | O_EXCL : only === "present" ? 0 : O_CREAT | O_TRUNC;
-  const fd = open(path, O_WRONLY | how, mode);
+  const fd = open(path, O_WRONLY | O_NOFOLLOW | how, mode);
   try {
     let rest = encoder.encode(content);
     while (rest.length > 0) {
@@ -161,7 +179,7 @@ export function removeFile(path: string): boolean {
 
 /** Removes a directory with all that is in it; one that is not there is success. Throws `SysError`. */
 export function removeDirectory(path: string): void {
-  for (const { name, directory } of listDirectory(path)) {
+  for (const { name, directory } of listDirectory(path, "refuse")) {
     if (directory) removeDirectory(`${path}/${name}`);
     else removeFile(`${path}/${name}`);
   }
@@ -186,11 +204,12 @@ export function makeDirectory(path: string, mode = 0o755): void {
   throw new SysError(`mkdir ${path}`, errno);
 }
 
-/** What is at a path, symbolic links followed; undefined where nothing is. Throws `SysError` for other errors. */
-export function statusOf(path: string): FileStatus | undefined {
+/** What is at a path, links followed or seen as such; undefined where nothing is. Throws `SysError` for other errors. */
+export function statusOf(path: string, links: "follow" | "see" = "follow"): FileStatus | undefined {
   const p = cString(path);
   const bytes = new Uint8Array(STATX_SIZE);
-  if (c.statx(AT_FDCWD, ptr(p), 0, STATX_BASIC_STATS, ptr(bytes)) < 0) {
+  const flags = links === "follow" ? 0 : AT_SYMLINK_NOFOLLOW;
+  if (c.statx(AT_FDCWD, ptr(p), flags, STATX_BASIC_STATS, ptr(bytes)) < 0) {
     const e = new SysError(`stat ${path}`, lastErrno());
     if (isMissing(e)) return undefined;
     throw e;
@@ -203,7 +222,7 @@ export function statusOf(path: string): FileStatus | undefined {
     size: Number(v.getBigUint64(40, true)),
     modified: Number(v.getBigInt64(112, true)) * 1000 + v.getUint32(120, true) / 1e6,
     represents: `${v.getUint32(128, true)}:${v.getUint32(132, true)}`,
-    kind: type === S_IFREG ? "file" : type === S_IFDIR ? "directory" : "other",
+    kind: kinds.get(type) ?? "other",
   };
 }
 
@@ -233,11 +252,11 @@ export function setModified(path: string, milliseconds: number): void {
   check("set the time of", path, c.utimensat(AT_FDCWD, ptr(p), ptr(times), 0));
 }
 
-/** What is in a directory, in no order; nothing where there is none. Throws `SysError` for other errors. */
-export function listDirectory(path: string): DirectoryEntry[] {
+/** What is in a directory, in no order; nothing where there is none. Throws `SysError`, ELOOP for a link that is to be refused. */
+export function listDirectory(path: string, links: Links = "follow"): DirectoryEntry[] {
   let fd;
   try {
-    fd = open(path);
+    fd = open(path, links === "follow" ? 0 : O_NOFOLLOW);
   } catch (e) {
     if (isMissing(e)) return [];
     throw e;
@@ -254,7 +273,7 @@ export function listDirectory(path: string): DirectoryEntry[] {
         if (name === "." || name === "..") continue;
         const type = v.getUint8(at + 18);
         const directory = type === DT_UNKNOWN ? undefined : type === DT_DIR; // some file systems do not tell
-        entries.push({ name, directory: directory ?? statusOf(`${path}/${name}`)?.kind === "directory" });
+        entries.push({ name, directory: directory ?? statusOf(`${path}/${name}`, "see")?.kind === "directory" });
       }
     }
   } finally {

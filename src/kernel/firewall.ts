@@ -61,14 +61,17 @@ function nftChains(): StrictChain[] {
     if (e instanceof SysError) return []; // no nftables in this kernel
     throw e;
   }
-  return payloads.flatMap((payload): StrictChain[] => {
-    const family = nftFamilies.get(payload[0] ?? 0);
-    const a = new Attributes(payload, NFGENMSG);
-    const hook = hooks[a.nested(NFTA_CHAIN_HOOK).u32BigEndian(NFTA_HOOK_HOOKNUM) ?? -1];
-    const drops = a.u32BigEndian(NFTA_CHAIN_POLICY) === NF_DROP && a.string(NFTA_CHAIN_TYPE) === "filter";
-    if (family === undefined || hook === undefined || !drops) return [];
-    return [{ tool: "nft", name: `${family} ${a.string(NFTA_CHAIN_TABLE)} ${a.string(NFTA_CHAIN_NAME)}`, hook }];
-  });
+  return payloads.map(readChain).filter((chain) => chain !== undefined);
+}
+
+/** Reads an NFT_MSG_NEWCHAIN message's payload; undefined for a chain that drops nothing by default, or elsewhere. */
+export function readChain(payload: Uint8Array): StrictChain | undefined {
+  const family = nftFamilies.get(payload[0] ?? 0);
+  const a = new Attributes(payload, NFGENMSG);
+  const hook = hooks[a.nested(NFTA_CHAIN_HOOK).u32BigEndian(NFTA_HOOK_HOOKNUM) ?? -1];
+  const drops = a.u32BigEndian(NFTA_CHAIN_POLICY) === NF_DROP && a.string(NFTA_CHAIN_TYPE) === "filter";
+  if (family === undefined || hook === undefined || !drops) return undefined;
+  return { tool: "nft", name: `${family} ${a.string(NFTA_CHAIN_TABLE)} ${a.string(NFTA_CHAIN_NAME)}`, hook };
 }
 
 const IPT_SO_GET_INFO = 64;

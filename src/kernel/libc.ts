@@ -121,7 +121,7 @@ export function unmount(target: string): void {
 }
 
 /** Numbers that all architectures share (include/uapi/asm-generic/unistd.h); glibc names these calls from 2.36 on. */
-const SYS = { fsopen: 430, fsconfig: 431, fsmount: 432 } as const;
+const SYS = { fsopen: 430, fsconfig: 431, fsmount: 432, openat2: 437 } as const;
 const FSOPEN_CLOEXEC = 1;
 const FSMOUNT_CLOEXEC = 1;
 const FSCONFIG_CMD_CREATE = 6;
@@ -141,6 +141,41 @@ export function mountDetached(type: string): number {
   } finally {
     close(context);
   }
+}
+
+const O_PATH = 0o10000000;
+const O_DIRECTORY = 0o200000;
+const RESOLVE_NO_MAGICLINKS = 0x02;
+const RESOLVE_IN_ROOT = 0x10;
+
+/**
+ * Opens a directory, as a place only (O_PATH), in a root that somebody else writes to: symbolic links and `..` lead nowhere
+ * out of it (openat2(2), RESOLVE_IN_ROOT). Throws {@link SysError}; ENOSYS before Linux 5.6.
+ */
+export function openDirectoryIn(root: string, path: string): number {
+  const rootFd = open(root, O_PATH | O_DIRECTORY);
+  try {
+    const p = cString(path);
+    const how = BigUint64Array.of(
+      BigInt(O_PATH | O_DIRECTORY | O_CLOEXEC),
+      0n,
+      BigInt(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS),
+    );
+    return systemCall("openat2", rootFd, ptr(p), ptr(how), how.byteLength);
+  } finally {
+    close(rootFd);
+  }
+}
+
+/** mknodat(2) for a character device, mode 0600 until it is changed. Throws {@link SysError}; EEXIST where the name is taken. */
+export function makeCharacterDevice(directoryFd: number, name: string, major: number, minor: number): void {
+  // glibc names the call from 2.33 on; its numbers: arch/x86/entry/syscalls/syscall_64.tbl, asm-generic/unistd.h
+  const number = process.arch === "x64" ? 259 : 33;
+  const S_IFCHR = 0o020000;
+  const n = cString(name);
+  // the kernel's own form of a device number (new_encode_dev of include/linux/kdev_t.h)
+  const device = (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12);
+  check(`mknod ${name}`, c.syscall(number, directoryFd, ptr(n), S_IFCHR | 0o600, device, 0));
 }
 
 /** socket(2), close-on-exec. The socket stays in the network namespace this thread is in. Throws {@link SysError}. */

@@ -1,7 +1,7 @@
 // Network devices over rtnetlink: RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK (include/uapi/linux/if_link.h, rtnetlink(7)).
 import { macFromBytes, macToBytes } from "../address/mac.ts";
 import { Attributes, Writer } from "./attributes.ts";
-import { Errno } from "./errno.ts";
+import { Errno, SysError } from "./errno.ts";
 import { readKindData, type SubInterface, writeKindData } from "./link-kinds.ts";
 import { type Netlink, NLM_F_CREATE, NLM_F_EXCL, type Request } from "./netlink.ts";
 
@@ -35,6 +35,7 @@ const AF_INET6 = 10;
 const IFF_UP = 0x1;
 const IFF_LOOPBACK = 0x8;
 const IFF_NOARP = 0x80;
+const IFF_ALLMULTI = 0x200;
 const IFF_MULTICAST = 0x1000;
 
 const IFINFOMSG = 16;
@@ -59,6 +60,8 @@ export interface Link {
   readonly loopback: boolean;
   readonly arp: boolean;
   readonly multicast: boolean;
+  /** Lets all multicast in, whether the kernel has joined the group or not. */
+  readonly allMulticast: boolean;
   readonly carrier: boolean;
   readonly state: OperationalState;
   /** Index of the parent, in the parent's namespace. */
@@ -91,6 +94,7 @@ export interface LinkChange {
   readonly up?: boolean;
   readonly arp?: boolean;
   readonly multicast?: boolean;
+  readonly allMulticast?: boolean;
   /** Bytes. */
   readonly mtu?: number;
   readonly mac?: string;
@@ -166,6 +170,7 @@ export function changeLink(name: string, change: LinkChange): Request {
   flag(IFF_UP, change.up);
   flag(IFF_NOARP, change.arp === undefined ? undefined : !change.arp);
   flag(IFF_MULTICAST, change.multicast);
+  flag(IFF_ALLMULTI, change.allMulticast);
   const w = header(new Writer(), 0, flags, mask).attributeString(IFLA_IFNAME, name);
   if (change.mtu !== undefined) w.attributeU32(IFLA_MTU, change.mtu);
   if (change.mac !== undefined) w.attribute(IFLA_ADDRESS, macToBytes(change.mac));
@@ -217,8 +222,9 @@ export function listLinksOfKind(nl: Netlink, kind: string): Link[] {
   return found.filter((l) => l.kind === kind); // a kernel without the kind picks none, and answers with all
 }
 
-/** Reads an RTM_NEWLINK message's payload. */
+/** Reads an RTM_NEWLINK message's payload. Throws `SysError` (EPROTO) for one that is cut short. */
 export function parseLink(payload: Uint8Array): Link {
+  if (payload.length < IFINFOMSG) throw new SysError("read what the kernel says of a link", Errno.EPROTO);
   const v = new DataView(payload.buffer, payload.byteOffset, payload.length);
   const flags = v.getUint32(8, true);
   const a = new Attributes(payload, IFINFOMSG);
@@ -236,6 +242,7 @@ export function parseLink(payload: Uint8Array): Link {
     loopback: (flags & IFF_LOOPBACK) !== 0,
     arp: (flags & IFF_NOARP) === 0,
     multicast: (flags & IFF_MULTICAST) !== 0,
+    allMulticast: (flags & IFF_ALLMULTI) !== 0,
     carrier: a.u8(IFLA_CARRIER) === 1,
     state: operationalStates[a.u8(IFLA_OPERSTATE) ?? 0] ?? "unknown",
     parentIndex: a.u32(IFLA_LINK),

@@ -5,6 +5,8 @@ import { CLONE_NEWNET, close, mount, MS_BIND, open, setns, unmount, unshare } fr
 import { Netlink } from "./netlink.ts";
 
 const OWN = "/proc/thread-self/ns/net";
+/** The path of the caller's own network namespace, whoever the caller is: on a host, the host's. */
+export const OWN_NAMESPACE = "/proc/self/ns/net";
 const NAMED = "/run/netns";
 const O_NONBLOCK = 0o4000;
 

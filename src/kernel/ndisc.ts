@@ -80,17 +80,20 @@ export function probeIpv6(
     const to = linkAddress(link.index, ETH_P_IPV6, multicastMac(group));
     send(fd, packet(ipToBytes(asker ?? "::"), group, message), to);
     return receiveUntil(fd, performance.now() + timeoutMs, (p) => {
-      // a hop limit below 255 has crossed a router: forged (RFC 4861, 7.1.2)
-      if (p[6] !== IPPROTO_ICMPV6 || p[7] !== 255 || p[40] !== ADVERTISEMENT || p.length < 64) return undefined;
-      if (ipFromBytes(p.slice(48, 64)) !== ip) return undefined;
-      for (let at = 64; at + 8 <= p.length; at += (p[at + 1] || 1) * 8) {
-        if (p[at] !== OPTION_TARGET_MAC) continue;
-        const mac = macFromBytes(p.slice(at + 2, at + 8));
-        return mac === link.mac ? undefined : mac;
-      }
-      return undefined;
+      const mac = readAdvertisement(p, ip);
+      return mac === link.mac ? undefined : mac;
     });
   });
+}
+
+/** The MAC that a neighbour advertisement, with its IPv6 header, tells for an address; undefined where it tells none. */
+export function readAdvertisement(p: Uint8Array, ip: string): string | undefined {
+  // a hop limit below 255 has crossed a router: forged (RFC 4861, 7.1.2)
+  if (p[6] !== IPPROTO_ICMPV6 || p[7] !== 255 || p[40] !== ADVERTISEMENT || p.length < 64) return undefined;
+  if (ipFromBytes(p.slice(48, 64)) !== ip) return undefined;
+  for (let at = 64; at + 8 <= p.length; at += (p[at + 1] || 1) * 8)
+    if (p[at] === OPTION_TARGET_MAC) return macFromBytes(p.slice(at + 2, at + 8));
+  return undefined;
 }
 
 /** Tells a link's LAN that an IPv6 address is here (an unsolicited advertisement, RFC 4861 section 7.2.6). Throws `SysError`. */

@@ -41,6 +41,12 @@ export function tapDevice(linkName: string, namespace?: Namespace): Device | und
   });
 }
 
+/** The major number of all macvtap links' devices; undefined while the kernel has none. */
+export function tapMajor(): number | undefined {
+  const found = /^\s*(\d+) macvtap$/mu.exec(readFile("/proc/devices"))?.[1];
+  return found === undefined ? undefined : Number(found);
+}
+
 /** The programs that have a device open, found among the open files of all processes visible in /proc. */
 export function usersOf(device: Device): TapUser[] {
   const wanted = `${device.major}:${device.minor}`;

@@ -68,6 +68,7 @@ export function changedPairs(
  */
 export async function wishPairs(session: Session, portId: string, wish: PairWish, known?: Port): Promise<void> {
   let first = known;
+  void new PairLedger(portId); // refuses an id that is none
   await joined(`${DIRECTORY}/${portId}`, wish, async (wishes) => {
     const port = first;
     first = undefined;

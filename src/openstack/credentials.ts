@@ -86,20 +86,14 @@ export interface Surroundings {
   readonly directories: readonly string[];
 }
 
-/** Of this process: as OpenStack clients have it (os-client-config). */
+/**
+ * Of this process: as OpenStack clients have it (os-client-config), but for the working directory, where they look first.
+ * That is the caller's: a file there could send what /etc/openstack/secure.yaml says to whom it likes.
+ */
 function surroundings(): Surroundings {
   const { env } = process;
   const own = env["XDG_CONFIG_HOME"] ?? `${env["HOME"] ?? "/root"}/.config`;
-  return { env, directories: [...workingDirectory(), `${own}/openstack`, "/etc/openstack"] };
-}
-
-/** None where it was removed meanwhile. */
-function workingDirectory(): string[] {
-  try {
-    return [process.cwd()];
-  } catch {
-    return [];
-  }
+  return { env, directories: [`${own}/openstack`, "/etc/openstack"] };
 }
 
 function configFailure(message: string, advice: string, cause?: unknown): Failure {

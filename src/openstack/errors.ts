@@ -85,7 +85,7 @@ const again =
   "The cloud has trouble of its own: try again, and tell its administrator the request's id where it goes on.";
 
 function meaningOf(status: number, type: string): Meaning {
-  const known = meanings[type];
+  const known = Object.hasOwn(meanings, type) ? meanings[type] : undefined;
   if (known !== undefined) return known;
   if (status === 401) return { reason: "config", advice: "The token was refused: look at the credentials." };
   if (status === 403) return meanings["PolicyNotAuthorized"] ?? { reason: "cloud", advice: again };

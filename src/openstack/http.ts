@@ -1,5 +1,6 @@
 // Requests to a cloud's services: time limits, certificates, and a second try of what is safe to repeat.
 import { readFileSync } from "node:fs";
+import { parseJson } from "../ipam/json.ts";
 import { Failure } from "../report/failure.ts";
 import { version } from "../report/version.ts";
 import type { Credentials } from "./credentials.ts";
@@ -12,6 +13,11 @@ const TRIES = 4;
 const PAUSE_MS = 250;
 /** A server that is overloaded or away says so by these; the request was not carried out, or can be repeated. */
 const away: ReadonlySet<number> = new Set([429, 502, 503, 504]);
+
+/** Bytes. A list of a thousand ports has about one million. */
+const MAX_ANSWER = 64 << 20;
+
+class TooLong extends Error {}
 
 /** A request. */
 export interface Request {
@@ -67,6 +73,7 @@ export class Http {
         if (!away.has(answer.status) || last) return answer;
       } catch (e) {
         if (isUntrusted(e)) throw untrusted(request, e);
+        if (e instanceof TooLong) throw new Failure("decode", `${request.doing}: ${e.message}`);
         if (last) throw unanswered(request, reasonOf(e, this.#timeoutMs), e);
       }
       await pause(tried, PAUSE_MS);
@@ -87,7 +94,7 @@ export class Http {
       signal: AbortSignal.timeout(this.#timeoutMs),
       tls: this.#tls,
     });
-    const content = await response.text();
+    const content = await limited(response);
     return {
       status: response.status,
       headers: response.headers,
@@ -95,6 +102,18 @@ export class Http {
       requestId: response.headers.get("x-openstack-request-id") ?? undefined,
     };
   }
+}
+
+/** An answer's body. Throws where it is longer than any that a cloud gives. */
+async function limited(response: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let [text, length] = ["", 0];
+  for await (const part of response.body ?? []) {
+    length += part.length;
+    if (length > MAX_ANSWER) throw new TooLong(`the answer is longer than ${MAX_ANSWER} bytes`);
+    text += decoder.decode(part, { stream: true });
+  }
+  return text + decoder.decode();
 }
 
 function certificates(path: string): string {
@@ -111,7 +130,7 @@ function certificates(path: string): string {
 function parsed(content: string): unknown {
   if (content === "") return undefined;
   try {
-    return JSON.parse(content);
+    return parseJson(content, "read the answer");
   } catch {
     return undefined;
   }

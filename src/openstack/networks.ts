@@ -1,19 +1,29 @@
 // Neutron's networks and subnets (Networking API v2.0), as far as Berth uses them.
 import * as v from "valibot";
+import { parseCidr } from "../address/cidr.ts";
+import { parseIp } from "../address/ip.ts";
 import { Failure } from "../report/failure.ts";
 import { expected, query } from "./ports.ts";
 import type { Session } from "./session.ts";
 
 const Network = v.object({ id: v.string(), name: v.optional(v.string(), ""), mtu: v.optional(v.number(), 0) });
+const ip = v.pipe(
+  v.string(),
+  v.check((text) => parseIp(text) !== undefined, "an IP address"),
+);
+const cidr = v.pipe(
+  v.string(),
+  v.check((text) => parseCidr(text) !== undefined, "a block of addresses"),
+);
 const Subnet = v.object({
   id: v.string(),
   name: v.optional(v.string(), ""),
   network_id: v.string(),
-  cidr: v.string(),
-  gateway_ip: v.nullable(v.string()),
-  host_routes: v.array(v.object({ destination: v.string(), nexthop: v.string() })),
+  cidr,
+  gateway_ip: v.nullable(ip),
+  host_routes: v.array(v.object({ destination: cidr, nexthop: ip })),
   dns_nameservers: v.array(v.string()),
-  allocation_pools: v.array(v.object({ start: v.string(), end: v.string() })),
+  allocation_pools: v.array(v.object({ start: ip, end: ip })),
 });
 const Networks = v.object({ networks: v.array(Network) });
 const Subnets = v.object({ subnets: v.array(Subnet) });

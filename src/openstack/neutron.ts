@@ -4,6 +4,7 @@ import { ipFamily, parseIp } from "../address/ip.ts";
 import { parseMac } from "../address/mac.ts";
 import type { Allocation, CloudPort, Dns, Holder, IpamProvider, Lease, RouteSpec, Seat } from "../ipam/provider.ts";
 import type { AddressPair, Admission, Cloud } from "../plan/cloud.ts";
+import { quote } from "../plan/shell.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { canonical, wishPairs } from "./address-pairs.ts";
 import { findPortOf, giveBack, makeOrTake, makeWithin, takeNamed } from "./container-port.ts";
@@ -428,23 +429,25 @@ function dnsOf(subnets: readonly Subnet[]): Dns {
 /** The commands that would make the port. */
 function explainPort(wish: PortWish, vm: Port, vlanId: number | undefined): string[] {
   const options = [
-    `--network ${wish.network_id}`,
-    `--device-owner ${wish.device_owner}`,
-    wish.device_id === undefined ? `--description '${wish.description}'` : `--device '${wish.device_id}'`,
+    `--network ${quote(wish.network_id ?? "")}`,
+    `--device-owner ${quote(wish.device_owner ?? "")}`,
+    wish.device_id === undefined
+      ? `--description ${quote(wish.description ?? "")}`
+      : `--device ${quote(wish.device_id)}`,
     ...(wish.mac_address === undefined ? [] : [`--mac-address ${wish.mac_address}`]),
     ...(wish.fixed_ips ?? []).map(
       (f) =>
         `--fixed-ip ${[f.subnet_id === undefined ? [] : `subnet=${f.subnet_id}`, f.ip_address === undefined ? [] : `ip-address=${f.ip_address}`].flat().join(",")}`,
     ),
-    ...(wish.security_groups ?? []).map((g) => `--security-group ${g}`),
-    ...(wish.dns_name === undefined ? [] : [`--dns-name '${wish.dns_name}'`]),
+    ...(wish.security_groups ?? []).map((g) => `--security-group ${quote(g)}`),
+    ...(wish.dns_name === undefined ? [] : [`--dns-name ${quote(wish.dns_name)}`]),
   ];
   return [
-    `openstack port create ${options.join(" ")} '${wish.name}' # its MAC and address below are examples where none was asked for`,
+    `openstack port create ${options.join(" ")} ${quote(wish.name ?? "")} # its MAC and address below are examples where none was asked for`,
     ...(vlanId === undefined
       ? []
       : [
-          `openstack network trunk set --subport port='${wish.name}',segmentation-type=vlan,segmentation-id=${vlanId} ${trunkOf(vm).trunk_id}`,
+          `openstack network trunk set --subport port=${quote(wish.name ?? "")},segmentation-type=vlan,segmentation-id=${vlanId} ${quote(trunkOf(vm).trunk_id)}`,
         ]),
   ];
 }

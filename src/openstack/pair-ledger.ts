@@ -1,41 +1,50 @@
 // Which address pairs of a VM's port are Berth's own, and who needs each: a pair itself cannot be marked. It outlives the
 // host's boot, as pairs do. Changed only by who holds the port's lock.
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { Errno, SysError } from "../kernel/errno.ts";
+import { listDirectory, makeDirectory, removeDirectory, removeFile, statusOf, writeFile } from "../kernel/files.ts";
 import type { AddressPair } from "../plan/cloud.ts";
+import { Failure } from "../report/failure.ts";
 
 const DIRECTORY = "/var/lib/berth/pairs";
 const MADE = "made";
 
+/** What is in a directory; undefined where there is none: neither a file nor a link in its place is one. */
 function list(path: string): string[] | undefined {
-  try {
-    return readdirSync(path);
-  } catch (e) {
-    if (e instanceof Error && "code" in e && e.code === "ENOENT") return undefined;
-    throw e;
-  }
+  if (statusOf(path, "see")?.kind !== "directory") return undefined;
+  return listDirectory(path, "refuse").map((entry) => entry.name);
+}
+
+/** A text that becomes a file's name. Throws `Failure` (`decode`): a cloud's ids and addresses are of letters, digits and these signs. */
+function part(text: string): string {
+  if (/^[\w.:-]{1,200}$/u.test(text) && !/^\.{1,2}$/u.test(text)) return text;
+  throw new Failure("decode", `keep address pairs for ${JSON.stringify(text)}: it is no id and no address`);
 }
 
 /** The ledger of one VM's port. */
 export class PairLedger {
   readonly #directory: string;
 
+  /** Throws `Failure` (`decode`) for a port whose id is none. */
   constructor(port: string) {
-    this.#directory = `${DIRECTORY}/${port}`;
+    this.#directory = `${DIRECTORY}/${part(port)}`;
   }
 
   #path({ mac, ip }: AddressPair): string {
-    return `${this.#directory}/${mac}_${ip.replace("/", "-")}`;
+    return `${this.#directory}/${part(`${mac}_${ip.replace("/", "-")}`)}`;
   }
 
   /** Somebody needs a pair. */
   use(pair: AddressPair, user: string): void {
-    mkdirSync(this.#path(pair), { recursive: true, mode: 0o700 });
-    writeFileSync(`${this.#path(pair)}/${user}`, "", { mode: 0o600 });
+    for (const path of [this.#directory, this.#path(pair)]) {
+      if (statusOf(path, "see")?.kind === "link") throw new SysError(`use ${path}`, Errno.ELOOP);
+      makeDirectory(path, 0o700);
+    }
+    writeFile(`${this.#path(pair)}/${part(user)}`, "", { mode: 0o600 });
   }
 
   /** The pair is about to be made: it is Berth's to remove. */
   make(pair: AddressPair): void {
-    writeFileSync(`${this.#path(pair)}/${MADE}`, "", { mode: 0o600 });
+    writeFile(`${this.#path(pair)}/${MADE}`, "", { mode: 0o600 });
   }
 
   /**
@@ -45,7 +54,7 @@ export class PairLedger {
    */
   leave(pair: AddressPair, user: string): boolean {
     if (!this.exists()) return true;
-    rmSync(`${this.#path(pair)}/${user}`, { force: true });
+    removeFile(`${this.#path(pair)}/${part(user)}`);
     const left = list(this.#path(pair)) ?? [];
     if (left.length === 0) this.forget(pair);
     return left.length === 1 && left[0] === MADE;
@@ -53,7 +62,7 @@ export class PairLedger {
 
   /** The pair is gone, or was never made: nothing is known of it any more. */
   forget(pair: AddressPair): void {
-    rmSync(this.#path(pair), { recursive: true, force: true });
+    removeDirectory(this.#path(pair));
   }
 
   /** Whether anything was ever written: else nothing is known of any pair. */

@@ -1,22 +1,34 @@
 // Neutron's ports (Networking API v2.0, "Ports"), as far as Berth uses them.
 import * as v from "valibot";
+import { parseIp } from "../address/ip.ts";
+import { parseMac } from "../address/mac.ts";
 import { Failure } from "../report/failure.ts";
 import { isRefusal } from "./errors.ts";
 import { pause } from "./http.ts";
 import type { Session } from "./session.ts";
 
+/** What becomes part of a path, of a file's name, of a command: no cloud makes others. */
+const identifier = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/u, "an id"));
+const ip = v.pipe(
+  v.string(),
+  v.check((text) => parseIp(text) !== undefined, "an IP address"),
+);
+const mac = v.pipe(
+  v.string(),
+  v.check((text) => parseMac(text) !== undefined, "a MAC address"),
+);
 const Pair = v.object({ ip_address: v.string(), mac_address: v.exactOptional(v.string()) });
 const SubPort = v.object({
-  port_id: v.string(),
+  port_id: identifier,
   segmentation_id: v.number(),
   segmentation_type: v.string(),
 });
 const Port = v.object({
-  id: v.string(),
+  id: identifier,
   name: v.optional(v.string(), ""),
   network_id: v.string(),
-  mac_address: v.string(),
-  fixed_ips: v.array(v.object({ subnet_id: v.string(), ip_address: v.string() })),
+  mac_address: mac,
+  fixed_ips: v.array(v.object({ subnet_id: v.string(), ip_address: ip })),
   description: v.optional(v.string(), ""),
   device_id: v.optional(v.string(), ""),
   device_owner: v.optional(v.string(), ""),
@@ -26,7 +38,7 @@ const Port = v.object({
   port_security_enabled: v.optional(v.boolean(), true),
   /** Absent where the cloud cannot compare revisions. */
   revision_number: v.exactOptional(v.number()),
-  trunk_details: v.exactOptional(v.nullable(v.object({ trunk_id: v.string(), sub_ports: v.array(SubPort) }))),
+  trunk_details: v.exactOptional(v.nullable(v.object({ trunk_id: identifier, sub_ports: v.array(SubPort) }))),
 });
 const OnePort = v.object({ port: Port });
 const Ports = v.object({
@@ -75,7 +87,12 @@ export function expected<T extends v.GenericSchema>(schema: T, json: unknown, do
   if (result.success) return result.output;
   const [issue] = result.issues;
   const path = issue.path?.map((p) => String((p as { key: unknown }).key)).join(".") ?? "";
-  throw new Failure("decode", `${doing}: the answer's ${path} is not ${issue.expected ?? "as expected"}`, {
+  const wanted = issue.type === "check" || issue.type === "regex" ? issue.message : (issue.expected ?? "as expected");
+  throw unexpected(doing, path, wanted);
+}
+
+function unexpected(doing: string, path: string, wanted: string): Failure {
+  return new Failure("decode", `${doing}: the answer's ${path} is not ${wanted}`, {
     advice: "The cloud's API differs from what Berth knows: look at its version.",
   });
 }
@@ -94,13 +111,16 @@ export function query(filters: Filters): string {
 export async function listPorts(session: Session, filters: Filters, doing: string): Promise<Port[]> {
   const found: Port[] = [];
   let search = `?${[query(filters), fields].filter((q) => q !== "").join("&")}`;
+  const asked = new Set<string>();
   for (let piece = 1; ; piece++) {
     const json = await session.call({ method: "GET", path: `/ports${search}`, doing });
     const { ports, ports_links: links } = expected(Ports, json, doing);
     found.push(...ports);
     const next = links.find((l) => l.rel === "next")?.href;
     if (next === undefined || piece === MAX_PIECES) return found;
-    search = new URL(next).search;
+    search = URL.parse(next)?.search ?? "";
+    if (search === "" || asked.has(search)) throw unexpected(doing, "ports_links", "the URL of a further piece");
+    asked.add(search);
   }
 }
 

@@ -146,6 +146,13 @@ export class Session {
         },
       );
     }
+    // Bun's fetch reads files, too
+    if (!/^https?:$/u.test(URL.parse(endpoint.url)?.protocol ?? "")) {
+      throw new Failure(
+        "config",
+        `${doing}: the network service's endpoint is ${endpoint.url}: it is no http or https URL`,
+      );
+    }
     const plain = endpoint.url.replace(/\/+$/u, "");
     return /\/v\d[\d.]*$/u.test(plain) ? plain : `${plain}/v2.0`;
   }

@@ -2,6 +2,7 @@
 import { parseMac } from "../address/mac.ts";
 import type { Holder } from "../ipam/provider.ts";
 import type { AddressPair } from "../plan/cloud.ts";
+import { quote } from "../plan/shell.ts";
 import { canonical } from "./address-pairs.ts";
 import { portsOfVm } from "./container-port.ts";
 import { isPortOf, markOf } from "./mark.ts";
@@ -67,9 +68,9 @@ export function describeStray({ vmPort, port, pairs }: Stray): string {
 
 /** The commands that would remove it. */
 export function explainStray({ vmPort, port, pairs }: Stray): string[] {
-  const options = pairs.map(({ ip, mac }) => `--allowed-address ip-address=${ip},mac-address=${mac}`);
+  const options = pairs.map(({ ip, mac }) => `--allowed-address ${quote(`ip-address=${ip},mac-address=${mac}`)}`);
   return [
-    ...(pairs.length === 0 ? [] : [`openstack port unset ${options.join(" ")} ${vmPort}`]),
-    ...(port === undefined ? [] : [`openstack port delete ${port.id}`]),
+    ...(pairs.length === 0 ? [] : [`openstack port unset ${options.join(" ")} ${quote(vmPort)}`]),
+    ...(port === undefined ? [] : [`openstack port delete ${quote(port.id)}`]),
   ];
 }

@@ -45,19 +45,20 @@ function remove(path: string): void {
 
 /** The token of one user on one cloud. What cannot be read or written is as good as absent: then Keystone is asked. */
 export class TokenCache {
-  readonly #path: string;
+  /** Of the token's file. */
+  readonly path: string;
 
   constructor(credentials: Credentials) {
     // whoever cannot prove anew what the token was granted for does not find it; the name tells nothing
     const { source: _, ...identity } = credentials;
-    this.#path = `${DIRECTORY}/${new Bun.CryptoHasher("sha256").update(JSON.stringify(identity)).digest("hex").slice(0, 32)}`;
+    this.path = `${DIRECTORY}/${new Bun.CryptoHasher("sha256").update(JSON.stringify(identity)).digest("hex").slice(0, 32)}`;
   }
 
   /** The token; undefined where there is none that is valid for a while, or another user could have put it there. */
   read(): Grant | undefined {
     let fd;
     try {
-      fd = openSync(this.#path, constants.O_RDONLY | constants.O_NOFOLLOW);
+      fd = openSync(this.path, constants.O_RDONLY | constants.O_NOFOLLOW);
       const stat = fstatSync(fd);
       if (!stat.isFile() || stat.uid !== process.geteuid?.() || (stat.mode & 0o077) !== 0) return undefined;
       const json: unknown = JSON.parse(readFileSync(fd, "utf8"));
@@ -79,7 +80,7 @@ export class TokenCache {
     for (const end = performance.now() + WAIT_MS; performance.now() < end; await Bun.sleep(POLL_MS)) {
       try {
         mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
-        const lock = tryLockFile(`${this.#path}.lock`);
+        const lock = tryLockFile(`${this.path}.lock`);
         if (lock !== undefined) return lock;
       } catch {
         return undefined;
@@ -90,11 +91,11 @@ export class TokenCache {
 
   /** Keeps a token, readable for this user only. */
   write(grant: Grant): void {
-    const fresh = `${this.#path}.${process.pid}.new`;
+    const fresh = `${this.path}.${process.pid}.new`;
     try {
       mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
       writeFileSync(fresh, JSON.stringify(grant), { mode: 0o600, flag: "wx" });
-      renameSync(fresh, this.#path);
+      renameSync(fresh, this.path);
     } catch {
       remove(fresh);
     }
@@ -102,6 +103,6 @@ export class TokenCache {
 
   /** Removes it: it was refused. */
   forget(): void {
-    remove(this.#path);
+    remove(this.path);
   }
 }

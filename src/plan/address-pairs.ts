@@ -13,7 +13,7 @@ function cloudOf(places: Places, { port }: AddressPairsStep): Cloud {
 }
 
 function explain(verb: string, { pairs, port }: AddressPairsStep): string[] {
-  const options = pairs.map(({ ip, mac }) => `--allowed-address ip-address=${ip},mac-address=${mac}`);
+  const options = pairs.map(({ ip, mac }) => `--allowed-address ${quote(`ip-address=${ip},mac-address=${mac}`)}`);
   return [`openstack port ${verb} ${options.join(" ")} ${quote(port)}`];
 }
 

@@ -217,14 +217,15 @@ export const link: StepType<LinkStep> = {
   explain(step, shell) {
     const { where: parentWhere, name: parentName } = step.parent;
     // by way of another name, which works where an older kernel takes the host's names for its own too
-    const name = step.where === parentWhere ? step.name : passingName(step);
+    const elsewhere = step.where !== parentWhere && shell.netns !== undefined;
+    const name = elsewhere ? passingName(step) : step.name;
     const words = [
       shell.ip(parentWhere),
       "link add link",
       quote(parentName),
       "name",
       quote(name),
-      ...(step.where === parentWhere ? [] : ["netns", shell.netns]),
+      ...(elsewhere ? ["netns", shell.netns] : []),
       ...(step.mac === undefined ? [] : ["address", step.mac]),
       ...(step.mtu === undefined ? [] : ["mtu", `${step.mtu}`]),
       "group",

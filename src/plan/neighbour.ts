@@ -58,7 +58,7 @@ export const neighbour: StepType<NeighbourStep> = {
 
   explain(step, shell) {
     return [
-      `${shell.ip(step.where)} neigh replace ${step.ip} lladdr ${step.mac} dev ${quote(step.link)} nud permanent protocol ${RTPROT_BERTH}`,
+      `${shell.ip(step.where)} neigh replace ${step.ip} lladdr ${step.mac} dev ${quote(step.link)} nud permanent${shell.marks ? ` protocol ${RTPROT_BERTH}` : ""}`,
     ];
   },
 

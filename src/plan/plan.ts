@@ -5,6 +5,7 @@ import { accessLink } from "./access-link.ts";
 import { addressPairs } from "./address-pairs.ts";
 import { address } from "./address.ts";
 import { announce } from "./announce.ts";
+import { down } from "./down.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
 import { link } from "./link.ts";
 import { neighbour } from "./neighbour.ts";
@@ -15,11 +16,12 @@ import { reach } from "./reach.ts";
 import { route } from "./route.ts";
 import { rule } from "./rule.ts";
 import { settle } from "./settle.ts";
-import { shellFor } from "./shell.ts";
+import { inside, shellFor } from "./shell.ts";
 import type { Step } from "./step.ts";
 import type { Occasion, StepType } from "./step-type.ts";
 import { sysctl } from "./sysctl.ts";
 import { tableRule } from "./table-rule.ts";
+import { tap } from "./tap.ts";
 import { up } from "./up.ts";
 
 /** An attachment's ordered list of small changes. */
@@ -31,6 +33,8 @@ const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>
   sysctl,
   address,
   up,
+  down,
+  tap,
   settle,
   probe,
   announce,
@@ -170,6 +174,11 @@ export async function verifyPlan(plan: Plan, places: Places): Promise<string[]> 
 export function explainPlan(plan: Plan, netns: string): string[] {
   const shell = shellFor(netns);
   return plan.flatMap((step) => typeOf(step).explain(step, shell));
+}
+
+/** The commands for somebody who is in the namespace where a plan is to be applied by hand. */
+export function explainInside(plan: Plan): string[] {
+  return plan.flatMap((step) => typeOf(step).explain(step, inside));
 }
 
 /** The commands that would undo it; what goes with a link that is deleted is left out. */

@@ -146,7 +146,7 @@ function identity(verb: "add" | "delete", step: RouteStep, shell: Shell): string
     ...(table === undefined ? [] : ["table", `${table}`]),
     ...(metric === undefined ? [] : ["metric", `${metric}`]),
     ...(six ? [] : ["scope", scopeWord(scope ?? 0)]),
-    `proto ${RTPROT_BERTH}`,
+    ...(shell.marks ? [`proto ${RTPROT_BERTH}`] : []),
   ];
 }
 

@@ -15,7 +15,7 @@ function ruleOf(step: RuleStep): Rule {
 function command(verb: "add" | "delete", step: RuleStep, shell: Shell): string {
   const { from, table, priority } = step;
   const family = ipFamily(from) === 6 ? "-6" : "-4";
-  return `${shell.ip(step.where)} ${family} rule ${verb} priority ${priority} from ${formatCidr(hostCidr(from))} table ${table} protocol ${RTPROT_BERTH}`;
+  return `${shell.ip(step.where)} ${family} rule ${verb} priority ${priority} from ${formatCidr(hostCidr(from))} table ${table}${shell.marks ? ` protocol ${RTPROT_BERTH}` : ""}`;
 }
 
 /** The type of step `rule`. */

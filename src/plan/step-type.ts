@@ -33,8 +33,10 @@ export interface StepType<S extends Step> {
 export interface Shell {
   /** `ip`, with the namespace where it is the container's. */
   ip(where: Where): string;
+  /** Whether what is made gets Berth's marks, by which it is undone. */
+  readonly marks: boolean;
   /** A prefix that runs any program in the namespace; empty on the host. */
   within(where: Where): string;
-  /** The container's namespace as `ip link … netns` takes it. */
-  readonly netns: string;
+  /** The container's namespace as `ip link … netns` takes it; undefined where it is the host's own. */
+  readonly netns: string | undefined;
 }

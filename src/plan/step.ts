@@ -62,6 +62,32 @@ export interface UpStep {
   readonly link: string;
   /** The `ifalias` of Berth's own link; absent: the link is the user's. */
   readonly alias?: string;
+  /** Its frames are a virtual machine's: the host answers no ARP there, and lets in all multicast, whose groups the guest joins. */
+  readonly guest?: true;
+}
+
+/** Keeps a link of Berth's own down: a virtual machine is expected there, or has left. */
+export interface DownStep {
+  readonly type: "down";
+  readonly where: Where;
+  readonly link: string;
+}
+
+/** Makes a node of a macvtap's character device, by which a virtual machine's frames come and go. */
+export interface TapStep {
+  readonly type: "tap";
+  /** Where the node is: it outlives the link's namespace where it is the host's. */
+  readonly where: Where;
+  /** The macvtap, in the attachment's namespace. */
+  readonly tapOf: string;
+  /** Absolute. */
+  readonly path: string;
+  /** A process in whose root directory the path is, and whose control group shall be permitted to open it; absent: the host's. */
+  readonly process?: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Permission bits. */
+  readonly mode: number;
 }
 
 /** Waits until duplicate address detection of a link's addresses has ended. */
@@ -154,6 +180,8 @@ export type Step =
   | SysctlStep
   | AddressStep
   | UpStep
+  | DownStep
+  | TapStep
   | SettleStep
   | ProbeStep
   | AnnounceStep

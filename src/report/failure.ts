@@ -1,3 +1,5 @@
+import { plain } from "./plain.ts";
+
 /**
  * What went wrong, as a class of problem. A face translates it into its own protocol's code (for CNI: cni/error.ts).
  *
@@ -66,20 +68,21 @@ export class Failure extends Error {
   readonly incomplete: boolean;
 
   constructor(reason: Reason, message: string, options: FailureOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(plain(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.reason = reason;
-    this.advice = options.advice;
+    this.advice = options.advice === undefined ? undefined : plain(options.advice);
     this.code = options.code;
     this.incomplete = options.incomplete === true;
   }
 }
 
 /**
- * Any thrown value as a {@link Failure}: a `Failure` stays itself, anything else is an `internal` one whose message is
- * prefixed with what was being done.
+ * Any thrown value as a {@link Failure}: a `Failure` stays itself, anything else is one whose message is prefixed with what
+ * was being done: of reason `kernel` where the system refused a call (its error has an `errno`), else an `internal` one.
  */
 export function asFailure(thrown: unknown, doing: string): Failure {
   if (thrown instanceof Failure) return thrown;
   const text = thrown instanceof Error ? thrown.message : String(thrown);
-  return new Failure("internal", `${doing}: ${text}`, { cause: thrown });
+  const refused = thrown instanceof Error && "errno" in thrown;
+  return new Failure(refused ? "kernel" : "internal", `${doing}: ${text}`, { cause: thrown });
 }

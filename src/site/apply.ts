@@ -1,7 +1,7 @@
 // Making a host have what a site file wants, and taking it all back.
 import { attach } from "../attachment/attach.ts";
 import { delegateFor } from "../attachment/allocation.ts";
-import { readConfig } from "../attachment/config.ts";
+import { configOf } from "../attachment/recorded-config.ts";
 import { detachRecorded } from "../attachment/collect.ts";
 import { detachMany } from "../attachment/detach-many.ts";
 import { describeKey, type Key } from "../attachment/key.ts";
@@ -53,7 +53,7 @@ function addressesIn(record: AttachmentRecord): string[] {
 async function attachedAgain(former: AttachmentRecord, site: string, failure: Failure): Promise<Failure> {
   const { key, kind, netns, config: text, allocation } = former;
   if (allocation === undefined || isOrphan(former)) return failure;
-  const config = readConfig(JSON.parse(text));
+  const config = configOf(former);
   // others give the same addresses by themselves, and static takes requests for additions
   const ips = config.ipam?.type === "host-local" ? addressesIn(former) : [];
   const link = former.plan.find((step) => step.type === "link");

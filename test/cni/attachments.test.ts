@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { listAddresses } from "../../src/kernel/addresses.ts";
 import { findLink } from "../../src/kernel/links.ts";
 import { ping } from "../../src/kernel/icmp.ts";
@@ -622,15 +622,31 @@ describe("what goes wrong", () => {
     nothingIsLeft();
   });
 
-  test("a record that is garbage is named, not followed", async () => {
+  test("a record that is damaged is named, not followed, and DEL removes what can be recognised", async () => {
+    const config = network({ hostrouteif: "auto" });
+    const garbage = ["garbage", "", "null", "[]", "{}", '{"version":1}', "\0\0"];
+    for (const content of garbage) {
+      const added = await call("ADD", config);
+      const [record = ""] = records();
+      const path = `/run/berth/attachments/${record}`;
+      writeFileSync(path, content);
+      const prevResult = added.json;
+      const named = { code: 6, msg: expect.stringContaining(path) };
+      expect((await call("CHECK", { ...config, prevResult })).json).toMatchObject(named);
+      expect((await call("ADD", config)).json).toMatchObject(named);
+      expect(await call("DEL", { ...config, prevResult })).toMatchObject({ text: "", exitCode: 0 });
+      nothingIsLeft();
+    }
+  });
+  test("a record of a newer version is left to the Berth that wrote it", async () => {
     const config = network();
     await call("ADD", config);
     const [record = ""] = records();
     const path = `/run/berth/attachments/${record}`;
-    renameSync(path, "/run/kept");
-    writeFileSync(path, "garbage");
-    expect((await call("DEL", config)).json).toMatchObject({ code: 6, msg: expect.stringContaining(path) });
-    renameSync("/run/kept", path);
+    const text = readFileSync(path, "utf8");
+    writeFileSync(path, text.replace('"version":1', '"version":99'));
+    expect((await call("DEL", config)).json).toMatchObject({ code: 6, msg: expect.stringContaining("version is 99") });
+    writeFileSync(path, text);
     expect((await call("DEL", config)).text).toBe("");
     nothingIsLeft();
   });

@@ -57,6 +57,9 @@ export class Dockerd {
   readonly #sandboxes = new Set<string>();
   /** What the recording's plugin chose, and what this one chose instead. */
   readonly #chosen = new Map<string, string>();
+  /** Set: links stay on the host until {@link start}, as those of a container do that is not running yet. */
+  created = false;
+  readonly #waiting: (() => void)[] = [];
 
   constructor(world: TestWorld, socket: string) {
     this.#world = world;
@@ -106,6 +109,13 @@ export class Dockerd {
     return { namespace: sandbox, name, addresses };
   }
 
+  /** The container comes to run: the links of all its networks are moved at once, in the order of the Joins or another. */
+  start(order: "as joined" | "reversed" = "as joined"): void {
+    const all = this.#waiting.splice(0);
+    for (const move of order === "reversed" ? all.toReversed() : all) move();
+    this.created = false;
+  }
+
   /** The container ends: its namespace goes, and all that is in it. */
   end(sandboxKey: string): void {
     const name = sandboxKey.replace(/.*\//u, "");
@@ -125,9 +135,17 @@ export class Dockerd {
   }
 
   #join(id: string, sandboxKey: string, { body }: Answer): void {
-    const { InterfaceName, Gateway, GatewayIPv6, StaticRoutes } = body as unknown as JoinAnswer;
+    const answer = body as unknown as JoinAnswer;
     const endpoint = this.#endpoints.get(id);
     if (endpoint === undefined) throw new Error(`Join of ${id}, which was not created`);
+    const move = (): void => this.#move(endpoint, sandboxKey, answer);
+    if (this.created) this.#waiting.push(move);
+    else move();
+  }
+
+  /** What libnetwork does with a link: all in one namespace, and any failure of it is the container's. */
+  #move(endpoint: Endpoint, sandboxKey: string, answer: JoinAnswer): void {
+    const { InterfaceName, Gateway, GatewayIPv6, StaticRoutes } = answer;
     const w = this.#world;
     const ns = sandboxKey.replace(/.*\//u, "");
     if (!this.#sandboxes.has(ns)) {

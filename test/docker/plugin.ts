@@ -22,6 +22,8 @@ export class PluginHost extends TestWorld {
     super();
     for (const state of ["/run/berth", "/run/docker", "/var/lib/cni", "/var/lib/berth"])
       rmSync(state, { recursive: true, force: true });
+    // or every world begins, and ends, with a wait until the NICs' own addresses have been checked
+    this.sysctl(HOST, "net/ipv6/conf/default/accept_dad", "0");
     this.lan("tasks");
     this.lan("office");
     this.namespace("peer");

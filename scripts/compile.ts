@@ -1,0 +1,28 @@
+// The program as one executable.
+const root = new URL("../", import.meta.url).pathname;
+
+/** Whatever is not said here is Bun's default. docs/performance.md has what each is worth. */
+const flags = [
+  "--compile",
+  "--minify",
+  "--bytecode",
+  "--format=esm",
+  "--splitting",
+  "--sourcemap",
+  // or root would execute what lies in its caller's directory
+  "--no-compile-autoload-dotenv",
+  "--no-compile-autoload-bunfig",
+  "--compile-jit-policy=100",
+  // the first keeps BUN_OPTIONS=--preload out
+  "--compile-exec-argv=--disallow-code-generation-from-strings=strict --no-addons --no-ffi-cc",
+];
+
+/** Compiles the program into an executable. Throws with what the compiler says. */
+export function compile(executable: string, ...more: readonly string[]): void {
+  const r = Bun.spawnSync([process.execPath, "build", "src/main.ts", ...flags, ...more, "--outfile", executable], {
+    cwd: root,
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  if (r.exitCode !== 0) throw new Error(`bun build: ${r.stderr.toString()}${r.stdout.toString()}`);
+}
