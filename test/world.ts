@@ -105,12 +105,12 @@ export class TestWorld extends World {
 
   /**
    * The state of a namespace: links, addresses, the routes of all tables, rules, sysctls, permanent neighbours. Without lifetimes,
-   * statistics, indexes, carrier and dynamic neighbours, and sorted. Waits up to 5 s until no address is tentative and
+   * statistics, indexes, carrier and dynamic neighbours, and sorted. Waits up to 20 s until no address is tentative and
    * the state stands still.
    */
   snapshot(namespace: string): Snapshot {
     let before = "";
-    for (const end = performance.now() + 5000; ;) {
+    for (const end = performance.now() + 20_000; ;) {
       const state = this.#read(namespace);
       const text = JSON.stringify(state);
       const still = text === before && !text.includes('"tentative":true');

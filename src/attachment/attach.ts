@@ -1,7 +1,6 @@
 // Attaching: from a request to an applied plan.
 import { parseIp } from "../address/ip.ts";
 import type { Allocation, IpamProvider, Seat } from "../ipam/provider.ts";
-import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLink, type Link } from "../kernel/links.ts";
 import { AddressConflict } from "../plan/conflict.ts";
 import { isRunning } from "../kernel/processes.ts";
@@ -13,9 +12,19 @@ import { mark } from "../report/trace.ts";
 import { addressesOf, providersOf } from "./allocation.ts";
 import { quarantineOf } from "./conflict-detection.ts";
 import { describeKey, type Key } from "./key.ts";
+import type { Detail } from "./kinds.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { deadParent, familyGaps, strayRoutes } from "./obstacles.ts";
-import { type AttachRequest, type Facts, gather, planFor, prepare, type Prepared, seatOf } from "./prepare.ts";
+import {
+  type AttachRequest,
+  type Facts,
+  type Find,
+  gather,
+  planFor,
+  prepare,
+  type Prepared,
+  seatOf,
+} from "./prepare.ts";
 import {
   type AttachmentRecord,
   type GuestRecord,
@@ -36,7 +45,7 @@ const MAX_CONFLICTS = 8;
 export interface Attached {
   readonly record: AttachmentRecord;
   readonly allocation: Allocation;
-  readonly detail: SubInterface;
+  readonly detail: Detail;
   /** The attachment's link as the kernel has it; undefined when nothing was applied. */
   readonly link: Link | undefined;
   /** What the caller ought to know though it succeeded, a sentence each. */
@@ -57,7 +66,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   mark("locked");
   await replaceRemains(request.key, places, ipam);
   mark("no remains");
-  const facts = gather(request, prepared);
+  const facts = gather(request, prepared, await finderOf(request));
   mark("facts");
   const intent = intentOf(request, places, facts.parent);
   writeRecord(intent); // from here on a killed process leaves a record from which everything is released
@@ -133,6 +142,17 @@ async function obtain(
   return { allocation: await ipam.allocate(key, ips, seat), shared: false };
 }
 
+/** How the NIC of kind device is found, and that it can be spared; undefined for other kinds, which have a parent. */
+async function finderOf({ kind }: AttachRequest): Promise<Find | undefined> {
+  if (kind !== "device") return undefined;
+  const { findDevice, requireSpare } = await import("./device.ts");
+  return (nl, config) => {
+    const link = findDevice(nl, config);
+    requireSpare(nl, link);
+    return link;
+  };
+}
+
 /** Refuses what would change the links of others on the parent. Throws `Failure` (`config`). */
 async function requireFree(
   { key }: AttachRequest,
@@ -153,7 +173,8 @@ function obstaclesOf(
 ): string[] {
   const hostAccess = hostAccessOf(config) !== undefined && guest?.held !== true;
   const attached = { plan, places, allocation, hostAccess };
-  return [...deadParent(parent), ...familyGaps(attached), ...strayRoutes(attached)];
+  const dead = plan.some((s) => s.type === "device") ? [] : deadParent(parent); // a NIC is up by now
+  return [...dead, ...familyGaps(attached), ...strayRoutes(attached)];
 }
 
 /** A failure to which the addresses that were tried before belong. */
@@ -209,7 +230,7 @@ export async function previewAttach(
   const { ipam, cloud } = await providersOf(request.config, request.delegate);
   const prepared = prepare(request, cloud);
   using _places = prepared.places;
-  const facts = gather(request, prepared);
+  const facts = gather(request, prepared, await finderOf(request));
   await requireFree(request, prepared, facts);
   const asked = request.moved === undefined ? request.ips : addressesOf(request.moved);
   const allocation = await ipam.preview(request.key, asked, seatOf(request, prepared, facts));

@@ -2,7 +2,6 @@
 import { type Cidr, contains, hostCidr } from "../address/cidr.ts";
 import { type Family, ipFamily, parseIp } from "../address/ip.ts";
 import { listAddresses } from "../kernel/addresses.ts";
-import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLinkByIndex, type Link } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
 import { type Route, SCOPE_LINK } from "../kernel/routes.ts";
@@ -11,6 +10,8 @@ import type { Step, TableRuleStep } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import { type AccessLink, ownAccessLink, usersAccessLink } from "./access-link.ts";
 import type { NetworkConfig } from "./config.ts";
+import type { Detail } from "./kinds.ts";
+import type { SubInterface } from "../kernel/link-kinds.ts";
 
 /** An address of the host, and the link it is on. */
 interface HostAddress {
@@ -75,14 +76,14 @@ export function hostAccessOf(config: NetworkConfig): HostAccess | undefined {
 export function gatherHost(
   nl: Netlink,
   options: HostAccess | undefined,
-  detail: SubInterface,
+  detail: Detail,
   parent: Link,
 ): HostFacts | undefined {
   if (options === undefined) return undefined;
-  requireTalking(detail);
+  const talking = requireTalking(detail);
   const addresses = hostAddresses(nl, options.addresses);
   const access =
-    options.link === "auto" ? ownAccessLink(detail, parent) : usersAccessLink(nl, options.link, detail, parent);
+    options.link === "auto" ? ownAccessLink(talking, parent) : usersAccessLink(nl, options.link, talking, parent);
   const four = addresses.filter((a) => ipFamily(a.ip) === 4);
   // IPv4 works all the same
   return {
@@ -98,7 +99,17 @@ function ipv6Disabled(link: string): boolean {
   return (own ?? future) === "1";
 }
 
-function requireTalking(detail: SubInterface): void {
+/** The sub-interface, where one of its sort can talk with another of its parent. */
+function requireTalking(detail: Detail): SubInterface {
+  if (detail.kind === "device") {
+    throw new Failure(
+      "config",
+      "give a NIC of its own host access: it is on the LAN by itself, and meets the host there",
+      {
+        advice: 'Remove "hostrouteif" or "hostAccess".',
+      },
+    );
+  }
   if (detail.kind === "vlan") {
     throw new Failure("config", "give a vlan host access: a VLAN's members reach the host through its router", {
       advice: 'Remove "hostrouteif" or "hostAccess".',
@@ -113,6 +124,7 @@ function requireTalking(detail: SubInterface): void {
       },
     );
   }
+  return detail;
 }
 
 /** The host's addresses that host access is for: those that are named, or every global one. */

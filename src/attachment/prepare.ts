@@ -3,19 +3,20 @@ import { parseMac, randomMac } from "../address/mac.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
 import type { Allocation, CloudPort, Seat } from "../ipam/provider.ts";
 import { randomBytes } from "../kernel/libc.ts";
-import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Link } from "../kernel/links.ts";
+import type { Netlink } from "../kernel/netlink.ts";
 import type { Cloud } from "../plan/cloud.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Where } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import type { NetworkConfig } from "./config.ts";
-import type { Kind } from "./kinds.ts";
+import type { Detail, Kind } from "./kinds.ts";
 import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict-detection.ts";
 import { guestOf, guestRecord, type GuestRequest } from "./guest.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { checkKey, type Key } from "./key.ts";
+import { formerLink } from "./marks.ts";
 import { findParent } from "./parent.ts";
 import { planAttachment, type PlanInput, wholePlan } from "./plan.ts";
 import type { GuestRecord } from "./record.ts";
@@ -52,7 +53,7 @@ export interface AttachRequest {
 /** What the request says. */
 export interface Prepared {
   readonly places: Places;
-  readonly detail: SubInterface;
+  readonly detail: Detail;
   readonly parentWhere: Where;
   /** The MAC that was asked for. */
   readonly asked: string | undefined;
@@ -80,7 +81,7 @@ export function prepare(request: AttachRequest, cloud: Cloud | undefined): Prepa
       },
     );
   }
-  const own = kind === "vlan" || !choosesMac(detail) ? undefined : randomMac(randomBytes(6));
+  const own = kind === "vlan" || kind === "device" || !choosesMac(detail) ? undefined : randomMac(randomBytes(6));
   return {
     places: Places.open(request.netns, cloud),
     detail,
@@ -98,10 +99,17 @@ export interface Facts {
   readonly hostIps: readonly string[];
 }
 
+/** Finds the parent, or the NIC that is moved. */
+export type Find = (nl: Netlink, config: NetworkConfig) => Link;
+
 /** What the host says of the parent, host access and its own addresses. Throws `Failure`. */
-export function gather(request: AttachRequest, { places, detail, parentWhere }: Prepared): Facts {
+export function gather(
+  request: AttachRequest,
+  { places, detail, parentWhere }: Prepared,
+  find: Find = (nl, { master }) => findParent(nl, master),
+): Facts {
   const nl = (places.at(parentWhere) ?? places.host).netlink;
-  const parent = findParent(nl, request.config.master);
+  const parent = find(nl, request.config);
   if (parent.loopback) {
     throw new Failure("config", `use ${parent.name} as the parent: it is the loopback link`, { advice: "Name a NIC." });
   }
@@ -139,6 +147,7 @@ export function planFor(
     ...(mtu === undefined ? {} : { mtu }),
     ...(mac === undefined ? {} : { mac }),
     ...(host === undefined ? {} : { host }),
+    ...(request.kind === "device" ? { device: formerLink(parent) } : {}),
     ...(guest === undefined ? {} : { guest }),
   };
   const plan = planAttachment(input);

@@ -11,7 +11,7 @@ import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Route } from "../kernel/routes.ts";
 import type { AddressPair, Admission } from "../plan/cloud.ts";
 import type { Plan } from "../plan/plan.ts";
-import type { Step } from "../plan/step.ts";
+import type { FormerLink, Step } from "../plan/step.ts";
 import type { Key } from "./key.ts";
 import { type Kind, kinds } from "./kinds.ts";
 
@@ -148,6 +148,22 @@ const steps: { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }
     mtu: maybe(isNumber),
     mac: maybe(isMac),
     alias: maybe(isText),
+  },
+  device: {
+    where: oneOf("container"),
+    name: isLinkName,
+    former: object<FormerLink>({
+      name: isLinkName,
+      mac: maybe(isMac),
+      mtu: isNumber,
+      up: isFlag,
+      group: isNumber,
+      alias: isText,
+      physical: isFlag,
+    }),
+    alias: isText,
+    mtu: maybe(isNumber),
+    mac: maybe(isMac),
   },
   "access-link": {
     where: oneOf("host"),

@@ -6,6 +6,7 @@ import { Netlink } from "../kernel/netlink.ts";
 import { Failure, type FailureOptions } from "../report/failure.ts";
 import { providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
+import { findDevice, requireSpare } from "./device.ts";
 import type { Kind } from "./kinds.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { deadParent, describeChain } from "./obstacles.ts";
@@ -21,12 +22,13 @@ export async function status(config: NetworkConfig, kind: Kind, delegate: Delega
   const detail = subInterfaceOf(config, kind);
   const remarks: string[] = [];
   using nl = new Netlink();
-  if (!supportsKind(nl, detail)) {
+  if (detail.kind === "device") orUnavailable(config, () => requireSpare(nl, findDevice(nl, config)));
+  else if (!supportsKind(nl, detail)) {
     throw new Failure("unavailable", `serve network ${config.name}: this kernel has no ${kind}`, {
       advice: `Load its module (modprobe ${kind === "vlan" ? "8021q" : kind}) or boot a kernel that has it.`,
     });
   }
-  if (!config.linkInContainer) {
+  if (!config.linkInContainer && detail.kind !== "device") {
     const parent = orLimited(config, () => findParent(nl, config.master));
     const [dead] = deadParent(parent);
     if (dead !== undefined) throw new Failure("limited", `serve network ${config.name}: ${dead}`);
@@ -40,6 +42,16 @@ export async function status(config: NetworkConfig, kind: Kind, delegate: Delega
 
 function withAdvice({ advice }: Failure): FailureOptions {
   return advice === undefined ? {} : { advice };
+}
+
+/** What fails here leaves existing attachments as they are: a NIC that one of them has is not there for another. */
+function orUnavailable(config: NetworkConfig, f: () => void): void {
+  try {
+    f();
+  } catch (e) {
+    if (!(e instanceof Failure)) throw e;
+    throw new Failure("unavailable", `serve network ${config.name}: ${e.message}`, withAdvice(e));
+  }
 }
 
 /** What fails here fails for existing attachments too. */

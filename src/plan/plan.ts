@@ -6,6 +6,7 @@ import { addressPairs } from "./address-pairs.ts";
 import { address } from "./address.ts";
 import { announce } from "./announce.ts";
 import { down } from "./down.ts";
+import { device } from "./device.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
 import { link } from "./link.ts";
 import { neighbour } from "./neighbour.ts";
@@ -29,6 +30,7 @@ export type Plan = readonly Step[];
 
 const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>> } = {
   link,
+  device,
   "access-link": accessLink,
   sysctl,
   address,
@@ -130,9 +132,11 @@ export function undoPlan(plan: Plan, places: Places, lockHost?: LockHost): Promi
   return undoSteps(plan, places, "detach", lockHost);
 }
 
-/** The steps to be undone one by one: addresses, routes and neighbours of a link that the plan made go with that link. */
+/** The steps to be undone one by one: addresses, routes and neighbours of a link that the plan made go with that link, and those of a NIC that leaves. */
 function withoutWhatGoesWithLinks(plan: Plan): Plan {
-  const links = new Set(plan.flatMap((s) => (s.type === "link" ? [`${s.where} ${s.name}`] : [])));
+  const links = new Set(
+    plan.flatMap((s) => (s.type === "link" || s.type === "device" ? [`${s.where} ${s.name}`] : [])),
+  );
   return plan.filter((s) => !("link" in s && links.has(`${s.where} ${s.link}`)));
 }
 
