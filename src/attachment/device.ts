@@ -67,7 +67,7 @@ function lookUp(nl: Netlink, config: NetworkConfig): Link | undefined {
 }
 
 /** The step by which a record's attachment has its NIC; undefined for other kinds. */
-export function deviceStepOf({ plan }: AttachmentRecord): DeviceStep | undefined {
+function deviceStepOf({ plan }: AttachmentRecord): DeviceStep | undefined {
   return plan.find((s) => s.type === "device");
 }
 
