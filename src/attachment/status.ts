@@ -11,14 +11,21 @@ import type { Kind } from "./kinds.ts";
 import { gatherHost, hostAccessOf } from "./host-access.ts";
 import { deadParent, describeChain } from "./obstacles.ts";
 import { findParent } from "./parent.ts";
+import { knownPassage, probePassage } from "./passage.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
 
 /**
  * Whether a network can take another attachment: the parent is there and up, the kernel has the kind, IPAM has a free
  * address.
+ * @param probe asks the parent's LAN whether frames to other MACs than the parent's come in; else what was seen before is said
  * @returns what may keep attachments from working all the same, a sentence each. Throws `Failure`: `limited` where existing attachments suffer too, `unavailable` otherwise.
  */
-export async function status(config: NetworkConfig, kind: Kind, delegate: DelegateCall): Promise<readonly string[]> {
+export async function status(
+  config: NetworkConfig,
+  kind: Kind,
+  delegate: DelegateCall,
+  probe = false,
+): Promise<readonly string[]> {
   const detail = subInterfaceOf(config, kind);
   const remarks: string[] = [];
   using nl = new Netlink();
@@ -32,6 +39,7 @@ export async function status(config: NetworkConfig, kind: Kind, delegate: Delega
     const parent = orLimited(config, () => findParent(nl, config.master));
     const [dead] = deadParent(parent);
     if (dead !== undefined) throw new Failure("limited", `serve network ${config.name}: ${dead}`);
+    remarks.push(...(probe ? probePassage(nl, config, detail, parent) : knownPassage(detail, parent)));
     const host = orLimited(config, () => gatherHost(nl, hostAccessOf(config), detail, parent));
     if (host !== undefined) remarks.push(...strictChains().map((c) => describeChain(c, "the host's", host.link)));
   }
