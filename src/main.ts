@@ -5,17 +5,25 @@ mark("start");
 const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
 const verb = process.env["CNI_COMMAND"];
 if (verb !== undefined && verb !== "") {
-  const { cni } = await import("./cni/cni.ts");
-  const { readDescriptor } = await import("./kernel/files.ts");
+  const { cni, ownStdin, ownStdout, ownUmask } = await import("./cni/cni.ts");
+  ownUmask();
   mark("modules loaded");
-  const answer = await cni(process.env, () => readDescriptor(0, "stdin"), name);
+  const answer = await cni(process.env, ownStdin, name);
   for (const remark of answer.remarks) console.error(`berth: ${remark}`);
-  if (answer.text !== "") console.log(answer.text);
+  let { exitCode } = answer;
+  try {
+    if (answer.text !== "") ownStdout(`${answer.text}\n`);
+  } catch (e) {
+    exitCode = 1; // console.log would say nothing; a runtime that got no answer takes back what was done
+    console.error(`berth: ${e instanceof Error ? e.message : String(e)}`);
+  }
   mark("printed");
   for (const line of traced()) console.error(line);
-  process.exit(answer.exitCode); // at once: all was written, and nothing else is to be waited for
+  process.exit(exitCode); // at once: all was written, and nothing else is to be waited for
 } else if (name === "berth" || process.argv.length > 2) {
   const { cli } = await import("./cli/cli.ts");
+  const { setUmask, UMASK } = await import("./kernel/libc.ts");
+  setUmask(UMASK);
   await cli(process.argv.slice(2));
 } else {
   const { about } = await import("./cni/about.ts");

@@ -20,7 +20,7 @@ export interface Snapshot {
   readonly rules6: Json[];
   /** Every setting for all links and for new ones, and of forwarding, as `path:value`. */
   readonly sysctls: string[];
-  /** The settings of each link: `link family: values`, in the order of their numbers (linux/ip.h, linux/ipv6.h). */
+  /** The settings of each link, as `link family number:value`; their numbers are in linux/ip.h (from 1) and linux/ipv6.h. */
   readonly settings: string[];
   readonly neighbours: Json[];
 }
@@ -60,9 +60,10 @@ const RTM_GETLINK = 18;
 const IFINFOMSG = 16;
 const IFLA_IFNAME = 3;
 const IFLA_AF_SPEC = 26;
+const AF_INET = 2;
 /** Family, and the attribute with its settings (IFLA_INET_CONF, IFLA_INET6_CONF). */
 const families = [
-  ["IPv4", 2, 1],
+  ["IPv4", AF_INET, 1],
   ["IPv6", 10, 2],
 ] as const;
 
@@ -73,9 +74,12 @@ function settings(nl: Netlink): string[] {
     .flatMap((payload) => {
       const link = new Attributes(payload, IFINFOMSG);
       const spec = link.nested(IFLA_AF_SPEC);
-      return families.map(([name, family, attribute]) => {
+      return families.flatMap(([name, family, attribute]) => {
         const bytes = spec.nested(family).bytes(attribute) ?? new Uint8Array();
-        return `${link.string(IFLA_IFNAME)} ${name}: ${new Int32Array(bytes.slice().buffer).join(" ")}`;
+        const first = family === AF_INET ? 1 : 0;
+        return [...new Int32Array(bytes.slice().buffer)].map(
+          (value, i) => `${link.string(IFLA_IFNAME)} ${name} ${i + first}:${value}`,
+        );
       });
     })
     .toSorted();
@@ -87,10 +91,10 @@ function environment(env: Record<string, string>): Record<string, string> {
   return all;
 }
 
-/** Waits, at most 10 s, until something holds; it is asked every 20 ms. Throws where it does not come to hold. */
-export async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const end = performance.now() + 10_000; !holds();) {
-    if (performance.now() > end) throw new Error(`waited 10 s in vain: ${what}`);
+/** Waits until something holds; it is asked every 20 ms. Throws where it does not come to hold in time. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 10_000): Promise<void> {
+  for (const end = performance.now() + limitMs; !(await holds());) {
+    if (performance.now() > end) throw new Error(`waited ${limitMs / 1000} s in vain: ${what}`);
     await Bun.sleep(20);
   }
 }

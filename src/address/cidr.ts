@@ -18,6 +18,12 @@ export function parseCidr(text: string): Cidr | undefined {
   return prefix >= 0 && prefix <= hostCidr(ip).prefix && `${prefix}` === length ? { ip, prefix } : undefined;
 }
 
+/** The address of text that may have a prefix length, as text. */
+export function withoutPrefix(text: string): string {
+  const slash = text.indexOf("/");
+  return slash < 0 ? text : text.slice(0, slash);
+}
+
 /** As `192.168.122.177/24`. */
 export function formatCidr(cidr: Cidr): string {
   return `${cidr.ip}/${cidr.prefix}`;

@@ -3,6 +3,7 @@ import { randomMac } from "../address/mac.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLink, type Link, listLinks } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
+import { LINK_GROUP_BERTH } from "../kernel/protocol.ts";
 import { describeTapUsers } from "../kernel/taps.ts";
 import type { AccessLinkStep, UpStep } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
@@ -26,17 +27,22 @@ function accessLinkName(parent: string): string {
   return `${whole.slice(0, MAX_NAME - 1 - hash.length)}-${hash}`;
 }
 
-/** The MAC of the access link that Berth makes: the same on this machine for this parent, after a reboot too. */
+/**
+ * The MAC of the access link that Berth makes: the same on this machine for this parent, after a reboot too. Machines with
+ * one identity, or none, differ by their parents' MACs.
+ */
 function accessLinkMac(parent: Link): string {
   const hash = Bun.hash.xxHash64(`${machineId()} berth access link ${parent.name} ${parent.mac ?? ""}`);
   return randomMac(new Uint8Array(BigUint64Array.of(hash).buffer));
 }
 
 /** The access link that Berth makes for attachments of this sort. */
-export function ownAccessLink(detail: SubInterface, parent: Link): AccessLink {
+export function ownAccessLink(detail: SubInterface, parent: Link, present?: Link): AccessLink {
   const link = accessLinkName(parent.name);
   const shared = detail.kind === "ipvlan";
-  const mac = shared ? (parent.mac ?? "") : accessLinkMac(parent);
+  // one that is there keeps its MAC, whatever the machine's identity is by now: others' neighbour entries say so
+  const own = present?.group === LINK_GROUP_BERTH && present.kind === "macvlan" ? present.mac : undefined;
+  const mac = shared ? (parent.mac ?? "") : (own ?? accessLinkMac(parent));
   return {
     link,
     mac,
@@ -49,6 +55,11 @@ export function ownAccessLink(detail: SubInterface, parent: Link): AccessLink {
       ...(shared ? {} : { mac }),
     },
   };
+}
+
+/** {@link ownAccessLink} beside what is there. Throws `SysError`. */
+export function findOwnAccessLink(nl: Netlink, detail: SubInterface, parent: Link): AccessLink {
+  return ownAccessLink(detail, parent, findLink(nl, accessLinkName(parent.name)));
 }
 
 /**

@@ -1,4 +1,5 @@
 // What IPAM gives an attachment.
+import { withoutPrefix } from "../address/cidr.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { providerFor } from "../ipam/provider-for.ts";
 import type { Allocation, IpamProvider } from "../ipam/provider.ts";
@@ -21,7 +22,7 @@ export async function providersOf(config: NetworkConfig, delegate: DelegateCall)
     const neutron = new openstack.Neutron(config.ipam as NeutronConfig);
     return { ipam: neutron, cloud: neutron };
   }
-  return { ipam: providerFor(config.ipam, { ipRanges: config.runtimeConfig?.ipRanges ?? [], delegate }) };
+  return { ipam: await providerFor(config.ipam, { ipRanges: config.runtimeConfig?.ipRanges ?? [], delegate }) };
 }
 
 /** Where delegated plugins are looked for when CNI_PATH does not say. */
@@ -71,5 +72,7 @@ export function delegateOf(record: AttachmentRecord, config: NetworkConfig): Del
 
 /** The addresses of an allocation, without their prefix lengths. */
 export function addressesOf(allocation: Allocation | undefined): string[] {
-  return (allocation?.ips ?? []).map((lease) => lease.address.replace(/\/.*/u, ""));
+  const ips: string[] = [];
+  for (const { address } of allocation?.ips ?? []) ips.push(withoutPrefix(address));
+  return ips;
 }

@@ -1,11 +1,12 @@
 // Attaching: from a request to an applied plan.
+import { withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import type { Allocation, IpamProvider, Seat } from "../ipam/provider.ts";
 import { findLink, type Link } from "../kernel/links.ts";
 import { AddressConflict } from "../plan/conflict.ts";
 import { isRunning } from "../kernel/processes.ts";
 import { KnownLinks } from "../plan/known-links.ts";
-import { applyPlan, type Plan, undoPlan } from "../plan/plan.ts";
+import { applyPlan, type Plan, rollBack, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
@@ -15,16 +16,7 @@ import { describeKey, type Key } from "./key.ts";
 import type { Detail } from "./kinds.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { deadParent, familyGaps, strayRoutes } from "./obstacles.ts";
-import {
-  type AttachRequest,
-  type Facts,
-  type Find,
-  gather,
-  planFor,
-  prepare,
-  type Prepared,
-  seatOf,
-} from "./prepare.ts";
+import { type AttachRequest, type Facts, gather, planFor, prepare, type Prepared, seatOf } from "./prepare.ts";
 import {
   type AttachmentRecord,
   type GuestRecord,
@@ -66,7 +58,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   mark("locked");
   await replaceRemains(request.key, places, ipam);
   mark("no remains");
-  const facts = gather(request, prepared, await finderOf(request));
+  const facts = await gather(request, prepared);
   mark("facts");
   const intent = intentOf(request, places, facts.parent);
   writeRecord(intent); // from here on a killed process leaves a record from which everything is released
@@ -86,24 +78,27 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         mark("record");
         const links = new KnownLinks();
         links.add(prepared.parentWhere, facts.parent.name, facts.parent);
+        const lockHost = (): Disposable => lockShared(facts.parent.name, plan);
         const said = await applyPlan(plan, places, {
           links,
           ownerOf: (ip) => ownerOf(ip, request.key),
           attachmentsOn: (parent) => attachmentsOn(parent, request.key),
-          lockHost: () => lockShared(facts.parent.name, plan),
+          lockHost,
         });
         mark("applied");
-        remarks.push(...said, ...obstaclesOf(request, places, facts.parent, record));
-        const link =
-          links.get("container", request.key.ifName) ??
-          (places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName));
-        return {
-          record,
-          allocation,
-          detail: subInterfaceOf(request.config, request.kind, allocation.port),
-          link,
-          remarks,
-        };
+        try {
+          const obstacles = obstaclesOf(request, places, facts.parent, record);
+          const link =
+            links.get("container", request.key.ifName) ??
+            (places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName));
+          remarks.push(...said, ...obstacles);
+          const detail = subInterfaceOf(request.config, request.kind, allocation.port);
+          return { record, allocation, detail, link, remarks };
+        } catch (thrown) {
+          // the caller is not going to know of it
+          const failure = asFailure(thrown, `describe ${describeKey(request.key)}`);
+          throw await rollBack(failure, plan, places, lockHost);
+        }
       } catch (thrown) {
         const another = await setAside(thrown, request, ipam, remarks.length);
         const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
@@ -140,17 +135,6 @@ async function obtain(
     }
   }
   return { allocation: await ipam.allocate(key, ips, seat), shared: false };
-}
-
-/** How the NIC of kind device is found, and that it can be spared; undefined for other kinds, which have a parent. */
-async function finderOf({ kind }: AttachRequest): Promise<Find | undefined> {
-  if (kind !== "device") return undefined;
-  const { findDevice, requireSpare } = await import("./device.ts");
-  return (nl, config) => {
-    const link = findDevice(nl, config);
-    requireSpare(nl, link);
-    return link;
-  };
 }
 
 /** Refuses what would change the links of others on the parent. Throws `Failure` (`config`). */
@@ -199,7 +183,7 @@ async function setAside(
   before: number,
 ): Promise<string | undefined> {
   if (!(thrown instanceof AddressConflict) || before >= MAX_CONFLICTS) return undefined;
-  if (ips.some((ip) => parseIp(ip.replace(/\/.*/u, "")) === thrown.ip)) return undefined;
+  if (ips.some((ip) => parseIp(withoutPrefix(ip)) === thrown.ip)) return undefined;
   const seconds = quarantineOf(config);
   const done = await ipam.quarantine(key, thrown.ip, thrown.holder, seconds);
   return done ? `${thrown.ip} is in quarantine for ${seconds} s: ${thrown.holder} has it` : undefined;
@@ -230,7 +214,7 @@ export async function previewAttach(
   const { ipam, cloud } = await providersOf(request.config, request.delegate);
   const prepared = prepare(request, cloud);
   using _places = prepared.places;
-  const facts = gather(request, prepared, await finderOf(request));
+  const facts = await gather(request, prepared);
   await requireFree(request, prepared, facts);
   const asked = request.moved === undefined ? request.ips : addressesOf(request.moved);
   const allocation = await ipam.preview(request.key, asked, seatOf(request, prepared, facts));

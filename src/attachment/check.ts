@@ -8,7 +8,8 @@ import { addressesOf, providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
-import { deadParent, familyGaps, strayRoutes, strictFirewalls, takenTaps } from "./obstacles.ts";
+import { deadParent, familyGaps, strayRoutes } from "./obstacles.ts";
+import { strictFirewalls, takenTaps } from "./outside-obstacles.ts";
 import { readRecord } from "./record.ts";
 
 /** What a face asks for. */

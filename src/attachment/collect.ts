@@ -6,7 +6,7 @@ import { delegateOf, providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
 import { detach, type DetachRequest } from "./detach.ts";
 import { describeKey, type Key } from "./key.ts";
-import { type AttachmentRecord, isOrphan, listRecords } from "./record.ts";
+import { type AttachmentRecord, hasLostNamespace, isOrphan, listRecords, removeUnfinished } from "./record.ts";
 import { configOf } from "./recorded-config.ts";
 
 /** Something that a cloud keeps for nobody. */
@@ -79,6 +79,11 @@ export async function collect(
   const attachments = await detachAll(stale, failures);
   let addresses: readonly string[] = [];
   try {
+    removeUnfinished((key) => key.network === config.name);
+  } catch (e) {
+    failures.push(asFailure(e, "remove unfinished records"));
+  }
+  try {
     const { ipam } = await providersOf(config, delegate);
     addresses = await ipam.collect(config.name, valid);
   } catch (e) {
@@ -88,9 +93,19 @@ export async function collect(
   return { attachments, addresses };
 }
 
-/** The attachments whose namespace is gone, on every network. */
+/**
+ * The attachments whose namespace is gone, on every network.
+ * @param unreadable gets the failure of each record that cannot be read, or whose namespace cannot be looked at
+ */
 export function orphans(unreadable: (failure: Failure) => void): AttachmentRecord[] {
-  return listRecords(unreadable).filter(isOrphan);
+  return listRecords(unreadable).filter((record) => {
+    try {
+      return hasLostNamespace(record);
+    } catch (e) {
+      unreadable(asFailure(e, `look whether ${describeKey(record.key)} is still needed`));
+      return false;
+    }
+  });
 }
 
 /**
@@ -115,6 +130,11 @@ export async function collectOrphans(): Promise<Collected> {
     orphans((f) => failures.push(f)),
     failures,
   );
+  try {
+    removeUnfinished(() => true);
+  } catch (e) {
+    failures.push(asFailure(e, "remove unfinished records"));
+  }
   throwAll(failures);
   return { attachments, addresses: [] };
 }

@@ -369,7 +369,7 @@ function object25(x: unknown): boolean {
   const x22 = x["defaultRoute"];
   if (!(x22 === undefined || (((typeof x22 === "boolean") || (x22 === "auto"))))) return false;
   const x23 = x["sourceRouting"];
-  if (!(x23 === undefined || (typeof x23 === "boolean"))) return false;
+  if (!(x23 === undefined || (((typeof x23 === "boolean") || (x23 === "only"))))) return false;
   const x24 = x["conflictDetection"];
   if (!(x24 === undefined || (((typeof x24 === "boolean") || (object6(x24)))))) return false;
   const x25 = x["ipam"];

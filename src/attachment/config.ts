@@ -301,9 +301,9 @@ export const networkKeys = {
   ),
   sourceRouting: v.exactOptional(
     v.pipe(
-      v.boolean(),
+      v.union([v.boolean(), v.literal("only")]),
       v.description(
-        "a routing table of its own, so that replies leave by the interface that the request came in by; absent: where host access or defaultRoute is asked for",
+        "a routing table of its own, so that replies leave by the interface that the request came in by; only: and no route in the main table, for a caller that keeps that one itself; absent: where host access or defaultRoute is asked for",
       ),
     ),
   ),

@@ -50,5 +50,5 @@ export function hostIps(
   detection: ConflictDetection | undefined,
 ): readonly string[] {
   if (detection !== undefined) return listAddresses(places.host.netlink).map((a) => a.cidr.ip);
-  return (host?.addresses ?? []).map((a) => a.ip);
+  return host === undefined ? [] : host.addresses.map((a) => a.ip);
 }

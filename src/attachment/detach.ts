@@ -18,7 +18,8 @@ import type { NetworkConfig } from "./config.ts";
 import { guestOf } from "./guest.ts";
 import { ownTableRule } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
-import { deviceAlias, formerLink } from "./marks.ts";
+import { deviceAlias, markedDevice } from "./marks.ts";
+import { routingPlace } from "./source-routing.ts";
 import {
   type AttachmentRecord,
   lockAttachment,
@@ -89,18 +90,15 @@ export async function detach(request: DetachRequest): Promise<void> {
   mark("record removed");
 }
 
-/** The step that would take an attachment's NIC back without any record: its alias tells what it was called. */
+/** The step that would take an attachment's NIC back without any record. */
 function recogniseDevice(config: NetworkConfig, places: Places, key: Key): DeviceStep | undefined {
   const { device, hwaddr, kernelpath, pciBusID, runtimeConfig } = config;
   if ((device ?? hwaddr ?? kernelpath ?? pciBusID ?? runtimeConfig?.deviceID) === undefined) return undefined;
-  const sockets = [places.container?.netlink, places.host.netlink];
   const prefix = deviceAlias(key, "");
-  for (const nl of sockets) {
+  for (const nl of [places.container?.netlink, places.host.netlink]) {
     const link = nl === undefined ? undefined : listLinks(nl).find((l) => l.alias.startsWith(prefix));
-    if (link?.group !== LINK_GROUP_BERTH) continue;
-    const name = link.alias.slice(prefix.length);
-    const former = { ...formerLink(link), name, up: false, group: 0, alias: "" };
-    return { type: "device", where: "container", name: key.ifName, former, alias: link.alias };
+    const step = link === undefined ? undefined : markedDevice(link);
+    if (step !== undefined) return step;
   }
   return undefined;
 }
@@ -114,7 +112,7 @@ export function recognise({ key, netns, knownIps, config }: DetachRequest, place
   const own = link?.group === LINK_GROUP_BERTH ? link : undefined;
   const addresses = nl === undefined || own === undefined ? [] : listAddresses(nl, own.index).map((a) => a.cidr.ip);
   const steps: Step[] = [...hostRoutesTo(places.host.netlink, [...addresses, ...knownIps], key)];
-  if (nl !== undefined) steps.push(...rulesFrom(nl, addresses));
+  if (nl !== undefined) steps.push(...rulesFor(nl, addresses, key.ifName));
   const tap = config.tap === undefined ? undefined : guestOf(config, key, netns ?? "", undefined)?.tap;
   // a path that a configuration names may be another attachment's by now; whose link is there is known by its device
   if (tap !== undefined && (own !== undefined || config.tap?.path === undefined)) steps.push(tap);
@@ -147,15 +145,17 @@ function lockFor(plan: Plan): () => Disposable {
   return () => lockShared(access?.type === "access-link" ? access.parent.name : undefined, plan);
 }
 
-/** Berth's rules for these addresses in the container's namespace. */
-function rulesFrom(nl: Netlink, ips: readonly string[]): Step[] {
+/** Berth's rules in the container's namespace for these addresses, and those that lead to an interface's own table. */
+function rulesFor(nl: Netlink, ips: readonly string[], ifName: string): Step[] {
+  const own = routingPlace(ifName).table;
   return ([4, 6] as const)
     .flatMap((family) => listRules(nl, family))
-    .flatMap(({ from, table, priority, protocol }): Step[] =>
-      protocol === RTPROT_BERTH && from !== undefined && ips.includes(from.ip)
-        ? [{ type: "rule", where: "container", from: from.ip, table, priority }]
-        : [],
-    );
+    .flatMap(({ from, to, table, priority, protocol }): Step[] => {
+      if (protocol !== RTPROT_BERTH) return [];
+      if (from !== undefined && ips.includes(from.ip))
+        return [{ type: "rule", where: "container", from: from.ip, table, priority }];
+      return to !== undefined && table === own ? [{ type: "rule", where: "container", to, table, priority }] : [];
+    });
 }
 
 /** Berth's routes and neighbours on the host that lead to these addresses, and the access links that they used. */

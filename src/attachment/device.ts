@@ -82,7 +82,7 @@ function holder(config: NetworkConfig): string {
 }
 
 /** The NIC that a configuration means, on the host. Throws `Failure` (`config`), `SysError`. */
-export function findDevice(nl: Netlink, config: NetworkConfig): Link {
+function findDevice(nl: Netlink, config: NetworkConfig): Link {
   const link = lookUp(nl, config);
   if (link !== undefined) return link;
   throw new Failure("config", `find ${describeDevice(config) ?? "the NIC"}: there is no such link on the host`, {
@@ -94,7 +94,7 @@ export function findDevice(nl: Netlink, config: NetworkConfig): Link {
  * Refuses a NIC that the host cannot do without, or whose state could not be given back. Throws `Failure` (`config`),
  * `SysError`.
  */
-export function requireSpare(nl: Netlink, link: Link): void {
+function requireSpare(nl: Netlink, link: Link): void {
   const refuse = (why: string, advice: string): never => {
     throw new Failure("config", `move ${link.name} into a container: ${why}`, { advice });
   };
@@ -116,6 +116,13 @@ export function requireSpare(nl: Netlink, link: Link): void {
     `the host has ${addresses.map((a) => a.cidr.ip).join(", ")} on it, and would lose that`,
     `Use a NIC that the host does not need, or take its addresses off first: ip address flush dev ${link.name}`,
   );
+}
+
+/** The NIC that a configuration means, which the host can spare. Throws `Failure` (`config`), `SysError`. */
+export function findSpare(nl: Netlink, config: NetworkConfig): Link {
+  const link = findDevice(nl, config);
+  requireSpare(nl, link);
+  return link;
 }
 
 /** The NIC of an attachment as the planner takes it: what it was before, and where it is now. Throws `Failure` (`config`). */

@@ -129,7 +129,7 @@ export function besideGuest(plan: Plan, key: Key, guest: GuestInput, alias: stri
   return [...cloud, ...own, ...onHost];
 }
 
-const guestTypes: ReadonlySet<Step["type"]> = new Set(["address", "route", "rule", "neighbour"]);
+const guestTypes: ReadonlySet<Step["type"]> = new Set(["address", "settle", "route", "rule", "neighbour"]);
 
 /** What of a container's plan is the guest's own to do. */
 function guestPart(plan: Plan): Plan {
@@ -139,9 +139,14 @@ function guestPart(plan: Plan): Plan {
   });
 }
 
-/** The commands that give a guest its part. */
-export function guestCommands({ mtu, steps }: GuestRecord): string[] {
-  return [`ip link set dev ${GUEST_LINK} mtu ${mtu} up`, ...explainInside(steps)];
+/** A guest as it is told to machines: with the commands that give it its part. */
+export async function guestJson(guest: GuestRecord): Promise<GuestRecord & { readonly commands: readonly string[] }> {
+  return { ...guest, commands: await guestCommands(guest) };
+}
+
+/** The commands that give a guest its part; they may be given again, and those of several hosts, so that it can move. */
+export async function guestCommands({ mtu, steps }: GuestRecord): Promise<string[]> {
+  return [`ip link set dev ${GUEST_LINK} mtu ${mtu} up`, ...(await explainInside(steps))];
 }
 
 /** Where the node of a virtual machine's device is: for the container where it is in one, else for the host. */

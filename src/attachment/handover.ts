@@ -2,8 +2,7 @@
 // addresses. Until it has done so the link is on the host; from then on the attachment is as any other.
 import { listAddresses } from "../kernel/addresses.ts";
 import { findLink, listLinks } from "../kernel/links.ts";
-import { listRoutes } from "../kernel/routes.ts";
-import { formatCidr, networkOf, parseCidr } from "../address/cidr.ts";
+import { formatCidr, parseCidr } from "../address/cidr.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { LinkStep } from "../plan/step.ts";
@@ -19,23 +18,17 @@ export function planOnHost(plan: Plan, key: Key): Plan {
   });
 }
 
-/** What the other program does in the namespace before it is done. */
-interface Expected {
-  /** Routes that it was told to make, as CIDRs. */
-  readonly routes: readonly string[];
-}
-
 function linkOf(record: AttachmentRecord): LinkStep | undefined {
   return record.plan.find((s) => s.type === "link");
 }
 
 /**
  * Whether the other program is done: the link has left the host, is up in the namespace under another name, and has its
- * addresses and routes. Then the record is the attachment's in that namespace, under the key that it has there.
+ * addresses, which are checked. Then the record is the attachment's in that namespace, under the key that it has there.
  * @returns the new record, in whose plan what is to be done in the namespace is missing yet (see repair.ts); undefined
  * where the other program is not done. Throws `SysError`, `Failure` (`io`).
  */
-export function takeOver(record: AttachmentRecord, netns: string, expected: Expected): AttachmentRecord | undefined {
+export function takeOver(record: AttachmentRecord, netns: string): AttachmentRecord | undefined {
   const step = linkOf(record);
   if (step === undefined) return undefined;
   using places = Places.find(netns);
@@ -43,33 +36,26 @@ export function takeOver(record: AttachmentRecord, netns: string, expected: Expe
   const nl = places.container.netlink;
   const link = listLinks(nl).find((l) => l.alias === step.alias);
   if (link === undefined || !link.up || link.name === step.name) return undefined;
-  const addresses = new Set(listAddresses(nl, link.index).map((a) => formatCidr(a.cidr)));
+  const settled = listAddresses(nl, link.index).filter((a) => !a.tentative);
+  const addresses = new Set(settled.map((a) => formatCidr(a.cidr)));
   if (!(record.allocation?.ips ?? []).every(({ address }) => addresses.has(canonical(address)))) return undefined;
-  const present = ([4, 6] as const).flatMap((family) => listRoutes(nl, { family, linkIndex: link.index }));
-  const routes = new Set(present.map((r) => formatCidr(r.dst)));
-  if (!expected.routes.every((dst) => routes.has(network(dst)))) return undefined;
   const { inTransit: _, ...rest } = record;
   const { alias: __, ...made } = step;
-  const settled: AttachmentRecord = {
+  const taken: AttachmentRecord = {
     ...rest,
     key: { ...record.key, ifName: link.name },
     netns,
     netnsInode: places.container.inode ?? 0,
     plan: record.plan.map((s) => (s.type === "link" ? { ...made, where: "container", name: link.name } : s)),
   };
-  writeRecord(settled);
+  writeRecord(taken);
   removeRecord(record.key);
-  return settled;
+  return taken;
 }
 
 function canonical(address: string): string {
   const cidr = parseCidr(address);
   return cidr === undefined ? address : formatCidr(cidr);
-}
-
-function network(dst: string): string {
-  const cidr = parseCidr(dst);
-  return cidr === undefined ? dst : formatCidr(networkOf(cidr));
 }
 
 /**

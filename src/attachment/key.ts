@@ -48,3 +48,17 @@ export function checkKey(key: Key): Key {
 export function keyFileName(key: Key): string {
   return `${key.network}:${key.containerId}:${key.ifName}.json`;
 }
+
+/** The key that a record's file name says; undefined where it is no record's. */
+export function keyOfFileName(name: string): Key | undefined {
+  const [, network, containerId, ifName] = /^([^:]+):([^:]+):([^:]+)\.json$/u.exec(name) ?? [];
+  if (network === undefined || containerId === undefined || ifName === undefined) return undefined;
+  return { network, containerId, ifName };
+}
+
+/** The key that a link's alias says (see `aliasOf` in marks.ts); undefined where it is no attachment's. */
+export function keyOfAlias(alias: string): Key | undefined {
+  const [, network, containerId, ifName] = /^berth:([^:/]+)\/([^/]+)\/([^/\s]+)(?: was [^/\s]+)?$/u.exec(alias) ?? [];
+  if (network === undefined || containerId === undefined || ifName === undefined) return undefined;
+  return { network, containerId, ifName };
+}

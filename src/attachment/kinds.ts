@@ -5,6 +5,11 @@ export const kinds = ["macvlan", "macvtap", "ipvlan", "vlan", "device"] as const
 /** A kind of attachment. */
 export type Kind = (typeof kinds)[number];
 
+/** True for the name of a kind. */
+export function isKind(name: string): name is Kind {
+  return (kinds as readonly string[]).includes(name);
+}
+
 /** The modes of each kind. */
 export const modes = {
   macvlan: ["bridge", "private", "vepa", "passthru", "source"],

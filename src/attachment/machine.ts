@@ -1,10 +1,6 @@
-import { readFile } from "../kernel/files.ts";
+import { readFileIfThere } from "../kernel/files.ts";
 
-/** This machine's identity (machine-id(5)); empty where it has none. */
+/** This machine's identity (machine-id(5)); empty where it has none. Throws `SysError` where it cannot be read. */
 export function machineId(): string {
-  try {
-    return readFile("/etc/machine-id").trim();
-  } catch {
-    return "";
-  }
+  return readFileIfThere("/etc/machine-id")?.trim() ?? "";
 }

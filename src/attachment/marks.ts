@@ -1,6 +1,7 @@
 // How a link tells whose it is without any record: by its alias.
 import type { Link } from "../kernel/links.ts";
-import type { FormerLink } from "../plan/step.ts";
+import { LINK_GROUP_BERTH } from "../kernel/protocol.ts";
+import type { DeviceStep, FormerLink } from "../plan/step.ts";
 import { describeKey, type Key } from "./key.ts";
 
 /** IFALIASZ of include/uapi/linux/if.h, less the NUL. */
@@ -22,4 +23,12 @@ export function deviceAlias(key: Key, former: string): string {
 /** What a NIC is before it is moved. */
 export function formerLink({ name, mac, mtu, up, group, alias, kind }: Link): FormerLink {
   return { name, ...(mac === undefined ? {} : { mac }), mtu, up, group, alias, physical: kind === undefined };
+}
+
+/** The step that gives back a NIC that was moved, by its marks alone: its alias tells what it was called. Undefined for any other link. */
+export function markedDevice(link: Link): DeviceStep | undefined {
+  const [, name] = /^berth:.* was ([^\s/:]{1,15})$/u.exec(link.alias) ?? [];
+  if (name === undefined || link.group !== LINK_GROUP_BERTH) return undefined;
+  const former = { ...formerLink(link), name, up: false, group: 0, alias: "" };
+  return { type: "device", where: "container", name: link.name, former, alias: link.alias };
 }

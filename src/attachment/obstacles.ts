@@ -1,11 +1,10 @@
-// Obstacles: what keeps an attachment from working though its plan holds, for the person who wonders why it does not.
+// Obstacles: what keeps an attachment from working though its plan holds, for the person who wonders why it does not. These
+// can be told at once; outside-obstacles.ts has those that have to be looked for.
 import { hostCidr } from "../address/cidr.ts";
 import { ipFamily } from "../address/ip.ts";
 import type { Allocation } from "../ipam/provider.ts";
-import { type StrictChain, strictChains } from "../kernel/firewall.ts";
 import { findLink, findLinkByIndex, type Link } from "../kernel/links.ts";
 import { lookUpRoute, SCOPE_LINK } from "../kernel/routes.ts";
-import { describeTapUsers } from "../kernel/taps.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { Places } from "../plan/places.ts";
 import type { RouteStep } from "../plan/step.ts";
@@ -20,43 +19,23 @@ export interface Attached {
   readonly hostAccess: boolean;
 }
 
-function linkStep(plan: Plan): { kind: string; name: string } | undefined {
-  const step = plan.find((s) => s.type === "link");
-  return step?.type === "link" ? { kind: step.detail.kind, name: step.name } : undefined;
-}
-
 /** The routes that host access consists of: the host's to the attachment, and the attachment's to the host. */
-function accessRoutes(plan: Plan): RouteStep[] {
-  return plan.flatMap((s) =>
-    s.type === "route" && s.route.scope === SCOPE_LINK && s.route.dst.prefix === hostCidr(s.route.dst.ip).prefix
-      ? [s]
-      : [],
-  );
-}
-
-/**
- * Links whose frames some program takes by their tap device: the access link, or the attachment's own link where it has
- * addresses of its own. Else it is a virtual machine's, for which the device is made.
- */
-export function takenTaps({ plan, places, allocation }: Attached): string[] {
-  const access = new Set(accessRoutes(plan).flatMap((s) => (s.where === "host" ? [s.link] : [])));
-  const found = [...access].map((link): [string, string, string | undefined] => [
-    "access link",
-    link,
-    describeTapUsers(link),
-  ]);
-  const own = linkStep(plan);
-  const guests = plan.some((s) => s.type === "tap");
-  if (own?.kind === "macvtap" && !guests && allocation.ips.length > 0 && places.container !== undefined)
-    found.push(["link", own.name, describeTapUsers(own.name, places.container.namespace)]);
-  return found.flatMap(([what, name, taken]) => (taken === undefined ? [] : [`${what} ${name}: ${taken}`]));
+export function accessRoutes(plan: Plan): RouteStep[] {
+  const found: RouteStep[] = [];
+  for (const s of plan) {
+    if (s.type !== "route" || s.route.scope !== SCOPE_LINK) continue;
+    if (s.route.dst.prefix === hostCidr(s.route.dst.ip).prefix) found.push(s);
+  }
+  return found;
 }
 
 /** Ways between host and attachment that the kernel would not choose: a policy rule or another route wins. */
 export function strayRoutes({ plan, places }: Attached): string[] {
+  const routes = accessRoutes(plan);
+  if (routes.length === 0) return [];
   const known = new Set<string>();
   // the host chooses its source by the route; the container's several attachments may each have one to the same address
-  const questions = accessRoutes(plan).flatMap((s) =>
+  const questions = routes.flatMap((s) =>
     (s.where === "host" ? [undefined, s.route.source] : [s.route.source]).map((source) => ({ ...s, source })),
   );
   const own = new Set([undefined, ownTableRule(4).table]);
@@ -100,24 +79,4 @@ export function familyGaps({ plan, allocation, hostAccess }: Attached): string[]
       (family) =>
         `no host access by IPv${family}: the host has no global IPv${family} address that could be used${family === 6 ? " (or IPv6 is disabled there: sysctl net.ipv6.conf.all.disable_ipv6)" : ""}`,
     );
-}
-
-/** Firewalls that let host and attachment talk only where a rule of theirs says so. */
-export function strictFirewalls({ plan, places }: Attached): string[] {
-  const access = accessRoutes(plan).find((s) => s.where === "host");
-  if (access === undefined) return [];
-  return [
-    ...strictChains().map((chain) => describeChain(chain, "the host's", access.link)),
-    ...(places.container === undefined
-      ? []
-      : strictChains(places.container.namespace).map((c) =>
-          describeChain(c, "the container's", linkStep(plan)?.name ?? ""),
-        )),
-  ];
-}
-
-/** A strict chain, and what it means for a link. */
-export function describeChain({ tool, name, hook }: StrictChain, whose: string, link: string): string {
-  const incoming = hook === "input" || hook === "prerouting";
-  return `${whose} firewall (${tool} ${name}) drops what no rule of it accepts: ${incoming ? `what comes in by ${link}` : `what goes out by ${link}`} needs one`;
 }

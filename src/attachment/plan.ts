@@ -1,6 +1,6 @@
 // From configuration, request, kernel and allocation to the plan: pure, no I/O.
-import { type Cidr, formatCidr, hostCidr, networkOf, parseCidr } from "../address/cidr.ts";
-import { ipFamily, isUnspecified, parseIp } from "../address/ip.ts";
+import { type Cidr, formatCidr, hostCidr, networkOf, parseCidr, withoutPrefix } from "../address/cidr.ts";
+import { type Family, ipFamily, isUnspecified, parseIp } from "../address/ip.ts";
 import type { Allocation, RouteSpec } from "../ipam/provider.ts";
 import type { Link } from "../kernel/links.ts";
 import type { Route } from "../kernel/routes.ts";
@@ -14,7 +14,7 @@ import { besideGuest, type GuestInput } from "./guest.ts";
 import { describeKey, type Key } from "./key.ts";
 import type { Detail } from "./kinds.ts";
 import { aliasOf, deviceAlias } from "./marks.ts";
-import { type RoutingPlace, routingPlace, sourceRoutingSteps } from "./source-routing.ts";
+import { type RoutingPlace, routingPlace, type SourceRouting, sourceRoutingSteps } from "./source-routing.ts";
 
 /** How long duplicate address detection may take, milliseconds: what the standard plugins wait. */
 const SETTLE_MS = 10_000;
@@ -35,7 +35,7 @@ export interface PlanInput {
   /** Addresses of the host that the attachment must not get. */
   readonly hostIps: readonly string[];
   /** The attachment gets a routing table of its own, and a rule for each of its addresses. */
-  readonly sourceRouting: boolean;
+  readonly sourceRouting: SourceRouting;
   /** Whether it owns the container's default route; "auto": the first by interface name does; absent: as IPAM says. */
   readonly defaultRoute?: boolean | "auto";
   /** Kind device: what the NIC was before. */
@@ -51,7 +51,8 @@ function linkSteps({ key, detail, parent, parentWhere, mtu, mac, device }: PlanI
   const asked = { ...(mtu === undefined ? {} : { mtu }), ...(mac === undefined ? {} : { mac }) };
   const place = { where: "container", name: key.ifName } as const;
   if (detail.kind !== "device") {
-    return [{ type: "link", ...place, parent: { name: parent.name, where: parentWhere }, detail, ...asked }];
+    const owner = mac === undefined ? {} : { owner: aliasOf(key) };
+    return [{ type: "link", ...place, parent: { name: parent.name, where: parentWhere }, detail, ...asked, ...owner }];
   }
   return device === undefined
     ? []
@@ -74,15 +75,16 @@ export function wholePlan(input: PlanInput): Plan {
   const { key, parent, allocation, host } = input;
   const link = key.ifName;
   checkMtu(input);
-  const addresses = allocation.ips.map((lease) => {
-    const cidr = parseCidr(lease.address);
+  const addresses: Cidr[] = [];
+  for (const { address } of allocation.ips) {
+    const cidr = parseCidr(address);
     if (cidr === undefined)
-      throw new Failure("delegate", `use ${lease.address} from IPAM: it is no address with a prefix length`);
-    return cidr;
-  });
+      throw new Failure("delegate", `use ${address} from IPAM: it is no address with a prefix length`);
+    addresses.push(cidr);
+  }
   checkOwn(input, addresses);
   checkHostAccess(input);
-  const has6 = addresses.some((a) => ipFamily(a.ip) === 6);
+  const has6 = hasFamily(6, addresses);
   // first, as a cloud takes its time to let them pass
   const admission = allocation.port?.admission;
   const steps: Step[] = admission === undefined ? [] : [{ type: "address-pairs", where: "cloud", ...admission }];
@@ -104,12 +106,13 @@ export function wholePlan(input: PlanInput): Plan {
     steps.push({ ...setting(`net/ipv4/conf/${link}/arp_notify`, "1"), ifThere: true });
     steps.push({ ...setting(`net/ipv6/conf/${link}/ndisc_notify`, "1"), ifThere: true });
     // or every link of the container on one LAN answers for the addresses of all, and neighbours may learn the wrong MAC
-    if (input.sourceRouting && addresses.some((a) => ipFamily(a.ip) === 4)) {
+    if (input.sourceRouting !== false && hasFamily(4, addresses)) {
       steps.push(setting(`net/ipv4/conf/${link}/arp_ignore`, "1"));
     }
   }
-  const place = input.sourceRouting ? routingPlace(link) : undefined;
-  const metric = place === undefined ? {} : { metric: place.metric };
+  const alone = input.sourceRouting === "only";
+  const place = input.sourceRouting === false ? undefined : routingPlace(link);
+  const metric = place === undefined || alone ? {} : { metric: place.metric };
   const alias = input.device === undefined ? aliasOf(key) : deviceAlias(key, input.device.name);
   const up: Step = { type: "up", where: "container", link, alias };
   // the kernel announces addresses that are there when the link goes up
@@ -120,15 +123,23 @@ export function wholePlan(input: PlanInput): Plan {
   if (detection !== undefined) {
     steps.push({ type: "announce", where: "container", link, addresses: addresses.map((a) => a.ip) }, ...hostPart);
   }
-  const routes = [...allocationRoutes(input), ...(host === undefined ? [] : hostRoutes(host, addresses))];
-  for (const route of routes.filter((r) => r.dst.prefix > 0 || input.defaultRoute !== false)) {
+  const routes = allocationRoutes(input);
+  if (host !== undefined) routes.push(...hostRoutes(host, addresses));
+  for (const route of routes) {
+    if (alone || (route.dst.prefix === 0 && input.defaultRoute === false)) continue;
     const own = place === undefined ? {} : { metric: route.metric ?? metricOf(route, place, input.defaultRoute) };
     steps.push({ type: "route", where: "container", link, route: { ...route, ...own } });
   }
-  if (place !== undefined) steps.push(...sourceRoutingSteps(link, place, addresses, routes));
+  if (place !== undefined) steps.push(...sourceRoutingSteps(link, place, addresses, routes, alone));
   if (host !== undefined) steps.push(...containerNeighbours(host, link, addresses));
   steps.push(...reachSteps(input));
   return steps;
+}
+
+/** Whether there is an address of a family. */
+function hasFamily(family: Family, addresses: readonly Cidr[]): boolean {
+  for (const { ip } of addresses) if (ipFamily(ip) === family) return true;
+  return false;
 }
 
 /** Who has the addresses is asked on the link itself, but for an ipvlan: it does not hear answers to an address that it lacks. */
@@ -148,7 +159,7 @@ function probeStep(
 function reachSteps({ allocation: { ips, port }, detail, key }: PlanInput): Step[] {
   if (port?.reach === undefined || (detail.kind === "ipvlan" && detail.mode !== "l2")) return [];
   const gateways = ips.flatMap(({ address, gateway }) =>
-    gateway === undefined ? [] : [{ from: address.replace(/\/.*/u, ""), gateway }],
+    gateway === undefined ? [] : [{ from: withoutPrefix(address), gateway }],
   );
   if (gateways.length === 0) return [];
   return [{ type: "reach", where: "container", link: key.ifName, gateways, ...port.reach }];
@@ -172,8 +183,7 @@ function checkMtu({ mtu, parent, key, device }: PlanInput): void {
 
 /** With host access, or where conflicts shall be detected, an attachment does not get an address of its host. */
 function checkOwn({ hostIps, key }: PlanInput, addresses: readonly Cidr[]): void {
-  const taken = addresses.find((a) => hostIps.includes(a.ip));
-  if (taken !== undefined) throw AddressConflict.onHost(taken.ip, describeKey(key));
+  for (const { ip } of addresses) if (hostIps.includes(ip)) throw AddressConflict.onHost(ip, describeKey(key));
 }
 
 function checkHostAccess({ host, allocation, key }: PlanInput): void {
@@ -192,13 +202,18 @@ function checkHostAccess({ host, allocation, key }: PlanInput): void {
 
 /** IPAM's routes as the kernel takes them; those to a host address are host access's own. */
 function allocationRoutes({ allocation, host, defaultRoute }: PlanInput): Route[] {
-  const hostDestinations = new Set((host?.addresses ?? []).map((a) => formatCidr(hostCidr(a.ip))));
-  const gateways = allocation.ips.map((lease) => parseIp(lease.gateway ?? "")).filter((g) => g !== undefined);
+  const hostDestinations: string[] = [];
+  for (const { ip } of host?.addresses ?? []) hostDestinations.push(formatCidr(hostCidr(ip)));
+  const gateways: string[] = [];
+  for (const lease of allocation.ips) {
+    const gateway = parseIp(lease.gateway ?? "");
+    if (gateway !== undefined) gateways.push(gateway);
+  }
   const routes: Route[] = [];
   for (const spec of allocation.routes) {
     const route = toRoute(spec, gateways);
     const plain = spec.table === undefined && spec.priority === undefined;
-    if (plain && hostDestinations.has(formatCidr(route.dst))) continue;
+    if (plain && hostDestinations.includes(formatCidr(route.dst))) continue;
     routes.push(route);
   }
   if (defaultRoute === undefined || defaultRoute === false) return routes;
@@ -211,13 +226,19 @@ function allocationRoutes({ allocation, host, defaultRoute }: PlanInput): Route[
   return routes;
 }
 
+/** The first of the family. */
+function ofFamily(family: Family, ips: readonly string[]): string | undefined {
+  for (const ip of ips) if (ipFamily(ip) === family) return ip;
+  return undefined;
+}
+
 function toRoute(spec: RouteSpec, gateways: readonly string[]): Route {
   const given = parseCidr(spec.dst);
   if (given === undefined)
     throw new Failure("delegate", `use the route to ${spec.dst} from IPAM: it is no address with a prefix length`);
   const dst = networkOf(given); // the kernel refuses host bits, IPAM plugins answer them
   const stated = spec.gw === undefined ? undefined : parseIp(spec.gw);
-  const gateway = stated ?? gateways.find((g) => ipFamily(g) === ipFamily(dst.ip));
+  const gateway = stated ?? ofFamily(ipFamily(dst.ip), gateways);
   return {
     dst,
     ...(gateway === undefined || isUnspecified(gateway) ? {} : { gateway }),

@@ -4,7 +4,6 @@ import type { DelegateCall } from "../ipam/delegated.ts";
 import type { Allocation, CloudPort, Seat } from "../ipam/provider.ts";
 import { randomBytes } from "../kernel/libc.ts";
 import type { Link } from "../kernel/links.ts";
-import type { Netlink } from "../kernel/netlink.ts";
 import type { Cloud } from "../plan/cloud.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
@@ -14,7 +13,7 @@ import type { NetworkConfig } from "./config.ts";
 import type { Detail, Kind } from "./kinds.ts";
 import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict-detection.ts";
 import { guestOf, guestRecord, type GuestRequest } from "./guest.ts";
-import { gatherHost, hostAccessOf } from "./host-access.ts";
+import { hostAccessOf, type HostFacts } from "./host-access.ts";
 import { checkKey, type Key } from "./key.ts";
 import { formerLink } from "./marks.ts";
 import { findParent } from "./parent.ts";
@@ -94,26 +93,27 @@ export function prepare(request: AttachRequest, cloud: Cloud | undefined): Prepa
 /** What the host says. */
 export interface Facts {
   readonly parent: Link;
-  readonly host: ReturnType<typeof gatherHost>;
+  /** Absent: no host access. */
+  readonly host: HostFacts | undefined;
   readonly detection: ConflictDetection | undefined;
   readonly hostIps: readonly string[];
 }
 
-/** Finds the parent, or the NIC that is moved. */
-export type Find = (nl: Netlink, config: NetworkConfig) => Link;
-
 /** What the host says of the parent, host access and its own addresses. Throws `Failure`. */
-export function gather(
-  request: AttachRequest,
-  { places, detail, parentWhere }: Prepared,
-  find: Find = (nl, { master }) => findParent(nl, master),
-): Facts {
+export async function gather(request: AttachRequest, { places, detail, parentWhere }: Prepared): Promise<Facts> {
   const nl = (places.at(parentWhere) ?? places.host).netlink;
-  const parent = find(nl, request.config);
+  const parent =
+    request.kind === "device"
+      ? (await import("./device.ts")).findSpare(nl, request.config)
+      : findParent(nl, request.config.master);
   if (parent.loopback) {
     throw new Failure("config", `use ${parent.name} as the parent: it is the loopback link`, { advice: "Name a NIC." });
   }
-  const host = gatherHost(places.host.netlink, hostAccessOf(request.config), detail, parent);
+  const options = hostAccessOf(request.config);
+  const host =
+    options === undefined
+      ? undefined
+      : (await import("./gather-host.ts")).gatherHost(places.host.netlink, options, detail, parent);
   const detection = conflictDetectionOf(request.config, detail);
   return { parent, host, detection, hostIps: hostIps(places, host, detection) };
 }

@@ -148,6 +148,7 @@ const steps: { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }
     mtu: maybe(isNumber),
     mac: maybe(isMac),
     alias: maybe(isText),
+    owner: maybe(isText),
   },
   device: {
     where: oneOf("container"),
@@ -202,7 +203,7 @@ const steps: { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }
     required: isFlag,
   },
   route: { where: isWhere, link: isLinkName, route: isRoute },
-  rule: { where: isWhere, from: isIp, table: isNumber, priority: isNumber },
+  rule: { where: isWhere, from: maybe(isIp), to: maybe(isCidr), table: isNumber, priority: isNumber },
   "table-rule": { where: oneOf("host"), family: oneOf(4, 6), table: isNumber, priority: isNumber },
   neighbour: { where: isWhere, link: isLinkName, ip: isIp, mac: isMac },
   "address-pairs": { where: oneOf("cloud"), ...admission },

@@ -5,18 +5,18 @@ import {
   isMissing,
   listDirectory,
   makeDirectory,
-  readFileIfThere,
+  readOwnFile,
   removeFile,
   renameFile,
   writeFile,
 } from "../kernel/files.ts";
 import { Errno, SysError } from "../kernel/errno.ts";
-import { lockFile } from "../kernel/locks.ts";
+import { lockFile, tryLockFile } from "../kernel/locks.ts";
 import { isRunning } from "../kernel/processes.ts";
 import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Failure } from "../report/failure.ts";
-import { describeKey, type Key, keyFileName } from "./key.ts";
+import { describeKey, type Key, keyFileName, keyOfFileName } from "./key.ts";
 import { type AttachmentRecord, oddKey, VERSION } from "./record-form.ts";
 
 const DIRECTORY = "/run/berth";
@@ -24,6 +24,8 @@ const DIRECTORY = "/run/berth";
 export const ATTACHMENTS = `${DIRECTORY}/attachments`;
 const LOCKS = `${DIRECTORY}/locks`;
 const LOCK_FILES = 256;
+/** The ending of a record's file while it is written. */
+const UNFINISHED = ".new";
 
 export type { AttachmentRecord, GuestRecord } from "./record-form.ts";
 
@@ -50,8 +52,12 @@ function ioFailure(doing: string, e: unknown): Failure {
 
 /** Waits for the lock of an attachment; of several callers with the same key one goes at a time. Throws `Failure` (`io`). */
 export function lockAttachment(key: Key): Disposable {
+  return lockNamed(lockName(key));
+}
+
+function lockName(key: Key): string {
   const n = Bun.hash.xxHash32(keyFileName(key)) % LOCK_FILES;
-  return lockNamed(`attachment-${n.toString(16).padStart(2, "0")}`);
+  return `attachment-${n.toString(16).padStart(2, "0")}`;
 }
 
 /**
@@ -77,13 +83,34 @@ function lockNamed(name: string): Disposable {
 /** Writes a record whole or not at all. Throws `Failure` (`io`). */
 export function writeRecord(record: AttachmentRecord): void {
   const path = pathOf(record.key);
+  const unfinished = `${path}${UNFINISHED}`;
   try {
     withDirectory(ATTACHMENTS, () => {
-      writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
+      writeFile(unfinished, JSON.stringify(record), { mode: 0o600 });
     });
-    renameFile(`${path}.new`, path);
+    renameFile(unfinished, path);
   } catch (e) {
+    try {
+      removeFile(unfinished);
+    } catch {
+      // what keeps it from being removed is what kept it from being written
+    }
     throw ioFailure(`write the record ${path}`, e);
+  }
+}
+
+/**
+ * Removes what processes that were killed while they wrote a record left of it. One that is being written just now stays.
+ * Throws `Failure` (`io`), `SysError`.
+ * @param wanted says of which attachments
+ */
+export function removeUnfinished(wanted: (key: Key) => boolean): void {
+  for (const { name } of listDirectory(ATTACHMENTS)) {
+    if (!name.endsWith(`.json${UNFINISHED}`)) continue;
+    const key = keyOfFileName(name.slice(0, -UNFINISHED.length));
+    if (key === undefined || !wanted(key)) continue;
+    using lock = tryLockFile(`${LOCKS}/${lockName(key)}`);
+    if (lock !== undefined) removeFile(`${ATTACHMENTS}/${name}`);
   }
 }
 
@@ -95,15 +122,12 @@ export function readRecord(key: Key): AttachmentRecord | undefined {
 function read(path: string): AttachmentRecord | undefined {
   let text;
   try {
-    text = readFileIfThere(path, "refuse");
+    text = readOwnFile(path);
   } catch (e) {
-    throw isLink(e) ? damaged(path, "it is a symbolic link", e) : ioFailure(`read the record ${path}`, e);
+    if (e instanceof SysError && e.errno === Errno.ELOOP) throw damaged(path, "it is a symbolic link", e);
+    throw ioFailure(`read the record ${path}`, e);
   }
   return text === undefined ? undefined : parse(path, text);
-}
-
-function isLink(e: unknown): boolean {
-  return e instanceof SysError && e.errno === Errno.ELOOP;
 }
 
 /** Of a record that Berth did not write so. */
@@ -166,7 +190,7 @@ export function removeRecord(key: Key): void {
   const path = pathOf(key);
   try {
     removeFile(path);
-    removeFile(`${path}.new`);
+    removeFile(`${path}${UNFINISHED}`);
   } catch (e) {
     throw ioFailure(`remove the record ${path}`, e);
   }
@@ -193,13 +217,21 @@ export function attachmentsOn(parent: string, except: Key): string[] {
   });
 }
 
-/** True where a record's namespace is gone, or another one than was attached, or the process that it was for. What cannot be looked at is not gone. */
+/**
+ * True where a record's namespace is gone, or another one than was attached, or the process that it was for. Throws
+ * `Failure`, `SysError` where that cannot be looked at.
+ */
+export function hasLostNamespace(record: AttachmentRecord): boolean {
+  const process = record.guest?.process;
+  if (process !== undefined && !isRunning(process)) return true;
+  using places = Places.find(record.netns);
+  return places.container === undefined || places.container.inode !== record.netnsInode;
+}
+
+/** {@link hasLostNamespace}; what cannot be looked at is not lost. */
 export function isOrphan(record: AttachmentRecord): boolean {
   try {
-    const process = record.guest?.process;
-    if (process !== undefined && !isRunning(process)) return true;
-    using places = Places.find(record.netns);
-    return places.container === undefined || places.container.inode !== record.netnsInode;
+    return hasLostNamespace(record);
   } catch {
     return false;
   }

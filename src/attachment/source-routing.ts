@@ -25,11 +25,14 @@ export interface RoutingPlace {
   readonly owningMetric: number;
 }
 
+/** Whether an attachment has a table of its own; "only": and nothing in the main table, which its caller keeps. */
+export type SourceRouting = boolean | "only";
+
 /** What a configuration asks of routing: source routing goes with host access and with `defaultRoute` unless it says otherwise. */
 export function routingOf(
   { sourceRouting, defaultRoute }: NetworkConfig,
   hostAccess: boolean,
-): { sourceRouting: boolean; defaultRoute?: boolean | "auto" } {
+): { sourceRouting: SourceRouting; defaultRoute?: boolean | "auto" } {
   return {
     sourceRouting: sourceRouting ?? (hostAccess || defaultRoute !== undefined),
     ...(defaultRoute === undefined ? {} : { defaultRoute }),
@@ -43,14 +46,20 @@ export function routingPlace(ifName: string): RoutingPlace {
   return { table: SOURCE_ROUTING_TABLES + rank, metric: METRIC_BASE + rank, owningMetric: 1 + rank };
 }
 
-/** The steps that give an attachment its own table: its prefixes, its routes, and a rule for each of its addresses. */
+/**
+ * The steps that give an attachment its own table: its prefixes, its routes, and a rule for each of its addresses.
+ * @param alone the main table has none of its routes: further rules lead to the table whatever the source, but not to a
+ *   default route there
+ */
 export function sourceRoutingSteps(
   link: string,
   place: RoutingPlace,
   addresses: readonly Cidr[],
   routes: readonly Route[],
+  alone: boolean,
 ): Step[] {
   const { table } = place;
+  const destinations = alone ? routes.map((r) => r.dst).filter((dst) => dst.prefix > 0) : [];
   const prefixes: Route[] = addresses.map((a) => ({
     dst: networkOf(a),
     source: a.ip,
@@ -71,5 +80,6 @@ export function sourceRoutingSteps(
       route: { ...route, table },
     })),
     ...addresses.map((a): Step => ({ type: "rule", where: "container", from: a.ip, table, priority: PRIORITY })),
+    ...destinations.map((to): Step => ({ type: "rule", where: "container", to, table, priority: PRIORITY + 1 })),
   ];
 }

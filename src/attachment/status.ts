@@ -6,10 +6,12 @@ import { Netlink } from "../kernel/netlink.ts";
 import { Failure, type FailureOptions } from "../report/failure.ts";
 import { providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
-import { findDevice, requireSpare } from "./device.ts";
+import { findSpare } from "./device.ts";
 import type { Kind } from "./kinds.ts";
-import { gatherHost, hostAccessOf } from "./host-access.ts";
-import { deadParent, describeChain } from "./obstacles.ts";
+import { gatherHost } from "./gather-host.ts";
+import { hostAccessOf } from "./host-access.ts";
+import { deadParent } from "./obstacles.ts";
+import { describeChain } from "./outside-obstacles.ts";
 import { findParent } from "./parent.ts";
 import { knownPassage, probePassage } from "./passage.ts";
 import { subInterfaceOf } from "./sub-interface.ts";
@@ -29,7 +31,7 @@ export async function status(
   const detail = subInterfaceOf(config, kind);
   const remarks: string[] = [];
   using nl = new Netlink();
-  if (detail.kind === "device") orUnavailable(config, () => requireSpare(nl, findDevice(nl, config)));
+  if (detail.kind === "device") orUnavailable(config, () => findSpare(nl, config));
   else if (!supportsKind(nl, detail)) {
     throw new Failure("unavailable", `serve network ${config.name}: this kernel has no ${kind}`, {
       advice: `Load its module (modprobe ${kind === "vlan" ? "8021q" : kind}) or boot a kernel that has it.`,
@@ -40,8 +42,11 @@ export async function status(
     const [dead] = deadParent(parent);
     if (dead !== undefined) throw new Failure("limited", `serve network ${config.name}: ${dead}`);
     remarks.push(...(probe ? probePassage(nl, config, detail, parent) : knownPassage(detail, parent)));
-    const host = orLimited(config, () => gatherHost(nl, hostAccessOf(config), detail, parent));
-    if (host !== undefined) remarks.push(...strictChains().map((c) => describeChain(c, "the host's", host.link)));
+    const options = orLimited(config, () => hostAccessOf(config));
+    if (options !== undefined) {
+      const { link } = orLimited(config, () => gatherHost(nl, options, detail, parent));
+      remarks.push(...strictChains().map((c) => describeChain(c, "the host's", link)));
+    }
   }
   const { ipam } = await providersOf(config, delegate);
   await ipam.status(config.name);

@@ -4,7 +4,7 @@ import type { CloudPort } from "../ipam/provider.ts";
 import type { IpvlanMode, MacvlanMode } from "../kernel/link-kinds.ts";
 import { Failure } from "../report/failure.ts";
 import type { NetworkConfig } from "./config.ts";
-import { type Detail, HOST_DEVICE, type Kind, kinds, modes } from "./kinds.ts";
+import { type Detail, HOST_DEVICE, isKind, type Kind, kinds, modes } from "./kinds.ts";
 
 function refuse(sentence: string, advice?: string): never {
   throw new Failure("config", sentence, advice === undefined ? {} : { advice });
@@ -12,7 +12,8 @@ function refuse(sentence: string, advice?: string): never {
 
 /** The kind that a plugin's name tells. */
 function kindNamed(name: string): Kind | undefined {
-  return name === HOST_DEVICE ? "device" : kinds.find((k) => k === name);
+  if (name === HOST_DEVICE) return "device";
+  return isKind(name) ? name : undefined;
 }
 
 /** The keys by which a NIC is named: the standard host-device plugin's, of which one is given. */

@@ -2,7 +2,7 @@ import { buildCommand } from "@stricli/core";
 import { delegateFor } from "../attachment/allocation.ts";
 import { attach, previewAttach } from "../attachment/attach.ts";
 import type { AttachRequest } from "../attachment/prepare.ts";
-import { guestLinkName, tapPathOf } from "../attachment/guest.ts";
+import { guestJson, guestLinkName, tapPathOf } from "../attachment/guest.ts";
 import { kindOf } from "../attachment/sub-interface.ts";
 import { describeKey } from "../attachment/key.ts";
 import type { NetworkConfig } from "../attachment/config.ts";
@@ -65,9 +65,11 @@ function attachPlace(flags: Flags, config: NetworkConfig): { netns: string; cont
 
 async function dryRun(request: AttachRequest, json: boolean): Promise<void> {
   const { plan, allocation, guest } = await previewAttach(request);
-  const commands = [...(allocation.port?.commands ?? []), ...explainPlan(plan, request.netns)];
-  if (json) printJson({ key: request.key, allocation, plan, commands, ...(guest === undefined ? {} : { guest }) });
-  else for (const line of [...commands, ...inGuest(guest)]) console.log(line);
+  const commands = [...(allocation.port?.commands ?? []), ...(await explainPlan(plan, request.netns))];
+  if (json) {
+    const told = guest === undefined ? {} : { guest: await guestJson(guest) };
+    printJson({ key: request.key, allocation, plan, commands, ...told });
+  } else for (const line of [...commands, ...(await inGuest(guest))]) console.log(line);
 }
 
 /** `berth attach`. */
@@ -109,7 +111,7 @@ export const attachCommand = buildCommand({
           mtu: link?.mtu,
           allocation,
           remarks,
-          ...(record.guest === undefined ? {} : { guest: record.guest, tap: tapPathOf(record) }),
+          ...(record.guest === undefined ? {} : { guest: await guestJson(record.guest), tap: tapPathOf(record) }),
         });
         return;
       }
@@ -120,7 +122,7 @@ export const attachCommand = buildCommand({
       );
       const tap = tapPathOf(record);
       if (tap !== undefined) console.log(`its device is ${tap}`);
-      for (const line of inGuest(record.guest)) console.log(line);
+      for (const line of await inGuest(record.guest)) console.log(line);
     });
   },
 });

@@ -14,6 +14,7 @@ import { networkRoutes } from "./network.ts";
 import { openstackRoutes } from "./openstack.ts";
 import { repairCommand } from "./repair.ts";
 import { printJson } from "./output.ts";
+import { reportCommand } from "./report.ts";
 import { downCommand, upCommand } from "./site.ts";
 import { statusCommand } from "./status.ts";
 import { vmRoutes } from "./vm.ts";
@@ -45,6 +46,7 @@ const application = buildApplication(
       gc: gcCommand,
       status: statusCommand,
       docker: dockerCommand,
+      report: reportCommand,
       install: installCommand,
       network: networkRoutes,
       openstack: openstackRoutes,

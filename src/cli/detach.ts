@@ -38,10 +38,17 @@ function unrecorded(flags: Flags): DetachRequest {
   return { key, netns, config, knownIps: [], delegate: delegateFor(text, config.cniVersion, key, netns) };
 }
 
-function commandsFor(records: readonly AttachmentRecord[], request: DetachRequest | undefined): string[] {
-  if (request === undefined) return records.flatMap((r) => explainUndo(r.plan, r.netns));
+async function commandsFor(
+  records: readonly AttachmentRecord[],
+  request: DetachRequest | undefined,
+): Promise<string[]> {
+  if (request === undefined) {
+    const commands: string[] = [];
+    for (const { plan, netns } of records) commands.push(...(await explainUndo(plan, netns)));
+    return commands;
+  }
   using places = Places.find(request.netns);
-  return explainUndo(recognise(request, places), request.netns ?? "");
+  return await explainUndo(recognise(request, places), request.netns ?? "");
 }
 
 /** `berth detach`. */
@@ -70,7 +77,7 @@ export const detachCommand = buildCommand({
       const records = chosenRecords(flags);
       const request = records.length === 0 ? unrecorded(flags) : undefined;
       if (flags.dryRun) {
-        const commands = commandsFor(records, request);
+        const commands = await commandsFor(records, request);
         if (flags.json) printJson({ keys: records.map((r) => r.key), commands });
         else for (const line of commands) console.log(line);
         return;

@@ -65,7 +65,7 @@ export function withLinkFlags(
 }
 
 /** What is to be done in a guest, for people: a heading and commands; nothing where it is no guest. */
-export function inGuest(guest: GuestRecord | undefined): string[] {
+export async function inGuest(guest: GuestRecord | undefined): Promise<string[]> {
   if (guest === undefined) return [];
-  return [`# in the guest, where eth0 is the NIC with MAC ${guest.mac}:`, ...guestCommands(guest)];
+  return [`# in the guest, where eth0 is the NIC with MAC ${guest.mac}:`, ...(await guestCommands(guest))];
 }

@@ -1,6 +1,7 @@
 import { buildCommand } from "@stricli/core";
-import { guestCommands, tapPathOf } from "../attachment/guest.ts";
-import { type AttachmentRecord, isOrphan } from "../attachment/record.ts";
+import { guestJson, tapPathOf } from "../attachment/guest.ts";
+import type { Key } from "../attachment/key.ts";
+import { type AttachmentRecord, type GuestRecord, isOrphan } from "../attachment/record.ts";
 import { OWN_NAMESPACE } from "../kernel/namespaces.ts";
 import * as flag from "./flags.ts";
 import { printJson, printTable, reporting } from "./output.ts";
@@ -12,24 +13,39 @@ function stateOf(r: AttachmentRecord): string {
   return r.guest?.held === true ? "kept down" : "attached";
 }
 
+interface Row extends Key {
+  readonly kind: string;
+  readonly parent: string;
+  readonly addresses: readonly string[];
+  readonly netns: string;
+  readonly guest?: GuestRecord & { readonly commands: readonly string[] };
+  readonly tap?: string;
+  readonly state: string;
+  readonly created: string;
+}
+
+async function rowOf(r: AttachmentRecord): Promise<Row> {
+  const tap = r.guest === undefined ? undefined : tapPathOf(r);
+  return {
+    ...r.key,
+    kind: r.kind,
+    parent: r.parent,
+    addresses: r.allocation?.ips.map((lease) => lease.address) ?? [],
+    netns: r.netns,
+    ...(r.guest === undefined ? {} : { guest: await guestJson(r.guest) }),
+    ...(tap === undefined ? {} : { tap }),
+    state: stateOf(r),
+    created: r.created,
+  };
+}
+
 /** `berth ls`. */
 export const lsCommand = buildCommand({
   docs: { brief: "list the attachments" },
   parameters: { flags: { json: flag.json } },
   async func(flags: { readonly json: boolean }) {
     await reporting(flags.json, async () => {
-      const rows = allRecords().map((r) => ({
-        ...r.key,
-        kind: r.kind,
-        parent: r.parent,
-        addresses: r.allocation?.ips.map((lease) => lease.address) ?? [],
-        netns: r.netns,
-        ...(r.guest === undefined
-          ? {}
-          : { guest: { ...r.guest, commands: guestCommands(r.guest) }, tap: tapPathOf(r) }),
-        state: stateOf(r),
-        created: r.created,
-      }));
+      const rows = await Promise.all(allRecords().map(rowOf));
       if (flags.json) return printJson(rows);
       if (rows.length === 0) return console.log("no attachments");
       printTable(

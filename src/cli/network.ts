@@ -79,7 +79,7 @@ function unknownKeys(json: Readonly<Record<string, unknown>>): UnknownKey[] {
     .map((key) => ({ key, meant: nearest(key, Object.keys(networkKeys)) }));
 }
 
-function reportOn({ file, index, json }: NetworkFile): Report {
+async function reportOn({ file, index, json }: NetworkFile): Promise<Report> {
   const result = parseConfig(json);
   const unknown = unknownKeys(json);
   if ("issues" in result) return { file, plugin: index, issues: result.issues, unknown, conflicts: [] };
@@ -90,7 +90,7 @@ function reportOn({ file, index, json }: NetworkFile): Report {
     () => providerFor(result.config.ipam, { ipRanges: [], delegate: { stdin: "", cniVersion: "", env: {} } }),
   ]) {
     try {
-      test();
+      await test();
     } catch (e) {
       if (!(e instanceof Failure)) throw e;
       conflicts.push(describeFailure(e));
@@ -132,7 +132,7 @@ const check = buildCommand({
             advice: 'The "type" of one must be berth, macvlan, macvtap, ipvlan, vlan, device or host-device.',
           });
         }
-        reports.push(...own.map(reportOn));
+        for (const network of own) reports.push(await reportOn(network));
       }
       if (reports.some((r) => r.issues.length + r.conflicts.length > 0)) process.exitCode = 1;
       if (flags.json) printJson(reports);

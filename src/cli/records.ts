@@ -4,9 +4,12 @@ import { describeFailure } from "./output.ts";
 import { findNetwork, type NetworkFlags } from "./networks.ts";
 import { placeOf, type PlaceFlags } from "./target.ts";
 
-/** All readable records; each unreadable one is reported on standard error. */
+/** All readable records; each unreadable one is reported on standard error, and makes the exit status 1. */
 export function allRecords(): AttachmentRecord[] {
-  return listRecords((failure) => console.error(`berth: ${describeFailure(failure)}`));
+  return listRecords((failure) => {
+    console.error(`berth: ${describeFailure(failure)}`);
+    process.exitCode = 1;
+  });
 }
 
 /** The records of the container that flags name, of one network where they name one; none where they name no container. */

@@ -2,7 +2,9 @@ import { buildCommand } from "@stricli/core";
 import { describeKey, type Key } from "../attachment/key.ts";
 import { type AttachmentRecord, isOrphan } from "../attachment/record.ts";
 import { previewRepair, repair } from "../attachment/repair.ts";
+import { keepError } from "../attachment/last-errors.ts";
 import { watch, type WatchReport } from "../attachment/watch.ts";
+import { log } from "../report/log.ts";
 import { explainPlan, explainUndo } from "../plan/plan.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import * as flag from "./flags.ts";
@@ -30,7 +32,7 @@ async function repairOne(record: AttachmentRecord, dryRun: boolean): Promise<Out
   try {
     if (!dryRun) return { key, found: (await repair(record)).found };
     const { found, plan, obsolete } = await previewRepair(record);
-    return { key, found, commands: [...explainUndo(obsolete, netns), ...explainPlan(plan, netns)] };
+    return { key, found, commands: [...(await explainUndo(obsolete, netns)), ...(await explainPlan(plan, netns))] };
   } catch (e) {
     return { key, found: [], failure: asFailure(e, `repair ${describeKey(key)}`) };
   }
@@ -53,6 +55,29 @@ const textLines: WatchReport = {
   over: (key, sentence) => console.log(`over    ${describeKey(key)}: ${sentence}`),
   failed: (key, failure) => console.log(`failed  ${describeKey(key)}: ${describeFailure(failure)}`),
 };
+
+/** The same, and in the log, and failures kept. */
+function noting(report: WatchReport): WatchReport {
+  return {
+    mended(key, sentence) {
+      log("info", "mended", () => ({ ...key, found: sentence }));
+      report.mended(key, sentence);
+    },
+    hindered(key, sentence) {
+      log("warn", "hindered", () => ({ ...key, found: sentence }));
+      report.hindered(key, sentence);
+    },
+    over(key, sentence) {
+      log("info", "over", () => ({ ...key, found: sentence }));
+      report.over(key, sentence);
+    },
+    failed(key, failure) {
+      log("error", "failed", () => ({ ...key, message: failure.message, advice: failure.advice }));
+      keepError("berth repair --watch", failure);
+      report.failed(key, failure);
+    },
+  };
+}
 
 const jsonLines: WatchReport = {
   mended: (key, sentence) => console.log(JSON.stringify({ key, mended: sentence })),
@@ -84,7 +109,7 @@ export const repairCommand = buildCommand({
   },
   async func(flags: Flags) {
     await reporting(flags.json, async () => {
-      if (flags.watch) return watch(flags.json ? jsonLines : textLines);
+      if (flags.watch) return watch(noting(flags.json ? jsonLines : textLines));
       const named = flags.id !== undefined || flags.netns !== undefined || flags.pid !== undefined;
       const records = named ? chosenRecords(flags) : allRecords().filter((r) => !isOrphan(r));
       if (named && records.length === 0) {

@@ -99,11 +99,13 @@ function lineOf({ key, todo, addresses, why, failure }: Outcome): string {
 }
 
 async function commandsFor(change: Change, site: string): Promise<string[]> {
-  const undo = "record" in change && change.todo !== "keep" ? explainUndo(change.record.plan, change.record.netns) : [];
+  const undo =
+    "record" in change && change.todo !== "keep" ? await explainUndo(change.record.plan, change.record.netns) : [];
   if (change.todo === "keep" || change.todo === "detach") return undo;
   const { create, netns } = change.wanted;
   try {
-    return [...undo, ...explainPlan((await previewAttach(requestFor(change.wanted, site))).plan, netns)];
+    const { plan } = await previewAttach(requestFor(change.wanted, site));
+    return [...undo, ...(await explainPlan(plan, netns))];
   } catch (e) {
     if (create === undefined) throw e;
     return [...undo, `ip netns add ${create} # then its commands can be told`]; // it is not there yet

@@ -2,7 +2,7 @@
 import { buildCommand } from "@stricli/core";
 import { attach, previewAttach } from "../attachment/attach.ts";
 import { detachRecorded } from "../attachment/collect.ts";
-import { tapPathOf } from "../attachment/guest.ts";
+import { guestJson, tapPathOf } from "../attachment/guest.ts";
 import { describeKey } from "../attachment/key.ts";
 import { assign } from "../attachment/presence.ts";
 import type { AttachmentRecord } from "../attachment/record.ts";
@@ -78,16 +78,18 @@ async function attachNew(network: ReturnType<typeof findNetwork>, flags: Flags):
 }
 
 /** What the machine has, on standard error: standard output is its program's. */
-function tell(legs: readonly Leg[], json: boolean): void {
+async function tell(legs: readonly Leg[], json: boolean): Promise<void> {
   for (const { record, tap } of legs) {
     const { key, guest, allocation } = record;
     if (json) {
-      console.error(JSON.stringify({ key, tap, allocation, guest }));
+      console.error(
+        JSON.stringify({ key, tap, allocation, ...(guest === undefined ? {} : { guest: await guestJson(guest) }) }),
+      );
       continue;
     }
     const addresses = allocation?.ips.map((lease) => lease.address).join(", ") ?? "";
     console.error(`berth: ${describeKey(key)}: ${addresses || "no address"}, MAC ${guest?.mac}, MTU ${guest?.mtu}`);
-    for (const line of inGuest(guest)) console.error(line);
+    for (const line of await inGuest(guest)) console.error(line);
   }
 }
 
@@ -103,7 +105,7 @@ async function dryRun(flags: Flags, argv: readonly string[]): Promise<void> {
     }
     const request = vmRequest(network, flags.name, flags, {});
     const preview = await previewAttach(request);
-    commands.push(...explainPlan(preview.plan, request.netns), ...inGuest(preview.guest));
+    commands.push(...(await explainPlan(preview.plan, request.netns)), ...(await inGuest(preview.guest)));
     legs.push({ record: { key: request.key, ...preview }, tap: tapPathOf(preview) ?? "" });
   }
   const paths = devicesOf(legs, flags).map((path, i) => `${FIRST + i}<>${quote(path)}`);
@@ -216,7 +218,7 @@ export const runCommand = buildCommand({
       let moved = false;
       try {
         for (const network of networks) legs.push(await legOn(network, flags));
-        tell(legs, flags.json);
+        await tell(legs, flags.json);
         const outcome = await runOn(legs, argv, flags);
         process.exitCode = outcome.exitCode;
         ({ moved } = outcome);

@@ -5,13 +5,14 @@ import { readConfig } from "../attachment/config.ts";
 import { describeKey, type Key } from "../attachment/key.ts";
 import { arrive, leave } from "../attachment/presence.ts";
 import { previewRepair } from "../attachment/repair.ts";
-import { tapPathOf } from "../attachment/guest.ts";
+import { guestJson, tapPathOf } from "../attachment/guest.ts";
+import type { GuestRecord } from "../attachment/record.ts";
 import { explainPlan, explainUndo } from "../plan/plan.ts";
 import { libvirtXml } from "../vm/libvirt.ts";
 import { exportState, readState, type VmState } from "../vm/state.ts";
 import { watchVm } from "../vm/watch.ts";
 import * as flag from "./flags.ts";
-import { type TapFlags, tapFlags } from "./link-flags.ts";
+import { inGuest, type TapFlags, tapFlags } from "./link-flags.ts";
 import { findNetwork, listNetworks, type NetworkFlags } from "./networks.ts";
 import { printJson, reporting } from "./output.ts";
 import { name, vm, type VmFlags, vmRecord, vmRecords, vmRequest } from "./vm-flags.ts";
@@ -24,6 +25,12 @@ function networkOf(flags: NetworkFlags, state: VmState): ReturnType<typeof findN
   const { network } = state.key;
   if (listNetworks(flags.confDir, () => {}).some((n) => n.name === network)) return findNetwork({ ...flags, network });
   return { config: readConfig(state.config), text: JSON.stringify(state.config) };
+}
+
+async function jsonOf(
+  guest: GuestRecord | undefined,
+): Promise<{ readonly guest?: Awaited<ReturnType<typeof guestJson>> }> {
+  return guest === undefined ? {} : { guest: await guestJson(guest) };
 }
 
 interface PrepareFlags extends NetworkFlags, TapFlags {
@@ -61,18 +68,19 @@ const prepare = buildCommand({
       const request = vmRequest(networkOf(flags, state), machine, flags, { held: true }, state);
       if (flags.dryRun) {
         const { plan, guest } = await previewAttach(request);
-        const commands = explainPlan(plan, request.netns);
-        if (flags.json) printJson({ key: request.key, plan, commands, guest });
-        else for (const line of commands) console.log(line);
+        const commands = await explainPlan(plan, request.netns);
+        if (flags.json) printJson({ key: request.key, plan, commands, ...(await jsonOf(guest)) });
+        else for (const line of [...commands, ...(await inGuest(guest))]) console.log(line);
         return;
       }
       const { record, remarks } = await attach(request);
       const tap = tapPathOf(record);
-      if (flags.json) return printJson({ key: record.key, guest: record.guest, tap, remarks });
+      if (flags.json) return printJson({ key: record.key, ...(await jsonOf(record.guest)), tap, remarks });
       for (const remark of remarks) console.error(`berth: ${remark}`);
       console.log(
         `prepared ${describeKey(record.key)}: MAC ${record.guest?.mac ?? "?"}, kept down; its device is ${tap}`,
       );
+      for (const line of await inGuest(record.guest)) console.log(line);
     });
   },
 });
@@ -102,7 +110,7 @@ async function switchCommands({ away, ...flags }: SwitchFlags): Promise<string[]
     const { held: _, ...guest } = record.guest;
     const moved = { ...record, guest: away ? { ...guest, held: true as const } : guest };
     const { plan, obsolete } = await previewRepair(moved);
-    commands.push(...explainUndo(obsolete, record.netns), ...explainPlan(plan, record.netns));
+    commands.push(...(await explainUndo(obsolete, record.netns)), ...(await explainPlan(plan, record.netns)));
   }
   return commands;
 }
@@ -173,6 +181,22 @@ const watchCommand = buildCommand({
   },
 });
 
+const guestCommand = buildCommand({
+  docs: {
+    brief: "print the commands that give a guest its addresses and its way to this host",
+    fullDescription:
+      "A machine that moves is given those of every host that it may run on; they may be given again. In them eth0 is the NIC with the attachment's MAC.",
+  },
+  parameters: { flags: { ...vm, json: flag.json } },
+  async func(flags: VmFlags & { readonly json: boolean }) {
+    await reporting(flags.json, async () => {
+      const { guest } = vmRecord(flags);
+      if (flags.json) printJson((await jsonOf(guest)).guest);
+      else for (const line of await inGuest(guest)) console.log(line);
+    });
+  },
+});
+
 const libvirtCommand = buildCommand({
   docs: {
     brief: "print a virtual machine's attachment as libvirt's <interface>",
@@ -194,6 +218,7 @@ export const vmRoutes = buildRouteMap({
   docs: { brief: "virtual machines on macvtaps: run them, describe them, move them" },
   routes: {
     run: runCommand,
+    guest: guestCommand,
     "libvirt-xml": libvirtCommand,
     export: exportCommand,
     prepare,

@@ -1,11 +1,30 @@
 // The CNI plugin: one call, one answer on stdout, one exit status.
+import { withoutPrefix } from "../address/cidr.ts";
+import { readDescriptor, writeDescriptor } from "../kernel/files.ts";
+import { setUmask, UMASK } from "../kernel/libc.ts";
 import { asFailure, Failure } from "../report/failure.ts";
+import { log } from "../report/log.ts";
 import { mark } from "../report/trace.ts";
-import { errorJson } from "./error.ts";
+import { codeOf, errorJson } from "./error.ts";
 import { type Call, type Environment, parseJson, readCall, readStdin, validAttachments } from "./request.ts";
 import { prevResultAddresses, resultJson } from "./result.ts";
 import { isVerb, verbs } from "./verbs.ts";
 import { newest, versionJson, versionOf } from "./version.ts";
+
+/** The standard input of this process, to its end. Throws `SysError`. */
+export function ownStdin(): string {
+  return readDescriptor(0, "stdin");
+}
+
+/** Makes what this process writes have the modes that it says, whatever its caller's umask. */
+export function ownUmask(): void {
+  setUmask(UMASK);
+}
+
+/** Writes all of a text to the standard output of this process. Throws `SysError`. */
+export function ownStdout(text: string): void {
+  writeDescriptor(1, text, "the answer to stdout");
+}
 
 /** What a call is answered with. */
 export interface Answer {
@@ -36,10 +55,41 @@ export async function cni(env: Environment, stdin: () => string, calledAs: strin
     mark("stdin read");
     if (name === "VERSION") return { text: version(text), remarks: [], exitCode: 0 };
     const remarks: string[] = [];
-    return { text: await serve(await readCall(name, env, text, calledAs), remarks), remarks, exitCode: 0 };
+    const call = await readCall(name, env, text, calledAs);
+    log("debug", "call", () => ({ verb: name, ...call.key, netns: call.netns }));
+    const answer = await serve(call, remarks);
+    for (const remark of remarks) log("warn", "remark", () => ({ verb: name, ...call.key, remark }));
+    log("info", "done", () => ({ verb: name, ...call.key, ms: Math.round(performance.now()) }));
+    return { text: answer, remarks, exitCode: 0 };
   } catch (thrown) {
     const failure = asFailure(thrown, `serve ${name}`);
+    log("error", "failed", () => ({
+      verb: name,
+      network: networkIn(text),
+      containerId: env["CNI_CONTAINERID"],
+      ifName: env["CNI_IFNAME"],
+      code: codeOf(failure),
+      message: failure.message,
+      advice: failure.advice,
+    }));
+    await keep(name, failure);
     return { text: errorJson(failure, answerVersion(text)), remarks: [], exitCode: 1 };
+  }
+}
+
+/** Keeps a failure for `berth report`. */
+async function keep(name: string, failure: Failure): Promise<void> {
+  const { keepError } = await import("../attachment/last-errors.ts");
+  keepError(`CNI ${name}`, failure);
+}
+
+/** The network's name in a configuration that may be none. */
+function networkIn(stdin: string): unknown {
+  try {
+    const json = parseJson(stdin);
+    return typeof json === "object" && json !== null && "name" in json ? json.name : undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -81,7 +131,8 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
       );
     }
     case "DEL": {
-      const known = prevResultAddresses(call.prevResult, key.ifName).map((cidr) => cidr.replace(/\/.*/u, ""));
+      const known: string[] = [];
+      for (const cidr of prevResultAddresses(call.prevResult, key.ifName)) known.push(withoutPrefix(cidr));
       const { detach } = await import("../attachment/detach.ts");
       mark("detach loaded");
       await detach({ key, netns, config, knownIps: known, delegate });

@@ -68,7 +68,8 @@ function parseArgs(text: string | undefined): ReadonlyMap<string, string> {
 }
 
 function requireEnvironment(name: VerbName, verb: Verb, env: Environment): void {
-  const missing = verb.requires.filter((variable) => (env[variable] ?? "") === "");
+  const missing: string[] = [];
+  for (const variable of verb.requires) if ((env[variable] ?? "") === "") missing.push(variable);
   if (missing.length === 0) return;
   throw new Failure("request", `serve ${name}: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not set`, {
     advice: `${name} requires ${verb.requires.join(", ")}.`,

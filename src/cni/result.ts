@@ -1,5 +1,5 @@
 // CNI's results, in every version (spec 0.1.0 to 1.1.0, "Result"), and what a prevResult says.
-import { parseCidr } from "../address/cidr.ts";
+import { formatCidr, parseCidr } from "../address/cidr.ts";
 import { ipFamily } from "../address/ip.ts";
 import type { Allocation, Dns, RouteSpec } from "../ipam/provider.ts";
 import { type CniVersion, isAtLeast } from "./version.ts";
@@ -18,11 +18,12 @@ export interface AddResult {
   readonly tap?: string | undefined;
 }
 
-/** The route keys that each version has. */
-function routeIn(version: CniVersion, route: RouteSpec): RouteSpec {
-  const { dst, gw } = route;
-  if (isAtLeast(version, "1.1.0")) return route;
-  return { dst, ...(gw === undefined ? {} : { gw }) };
+/** Routes with the keys that the version has. */
+function routesIn(version: CniVersion, routes: readonly RouteSpec[]): readonly RouteSpec[] {
+  if (isAtLeast(version, "1.1.0")) return routes;
+  const all: RouteSpec[] = [];
+  for (const { dst, gw } of routes) all.push(gw === undefined ? { dst } : { dst, gw });
+  return all;
 }
 
 /** ADD's result as JSON in the wanted version. */
@@ -30,31 +31,20 @@ export function resultJson(result: AddResult, version: CniVersion): string {
   return JSON.stringify(isAtLeast(version, "0.3.0") ? listForm(result, version) : familyForm(result, version));
 }
 
-/** 0.3.0 and newer: interfaces and a list of addresses. */
+/** 0.3.0 and newer: interfaces and a list of addresses. Keys that are undefined are not written. */
 function listForm({ interfaceName, mac, mtu, sandbox, allocation, dns, tap }: AddResult, version: CniVersion): object {
   const withVersion = !isAtLeast(version, "1.0.0"); // 1.0.0 dropped the key "version" of each address
+  const ips: object[] = [];
+  for (const { address, gateway } of allocation.ips) {
+    ips.push({ version: withVersion ? String(ipFamily(address)) : undefined, address, gateway, interface: 0 });
+  }
+  const { routes } = allocation;
   return {
     cniVersion: version,
-    interfaces: [
-      {
-        name: interfaceName,
-        ...(mac === undefined ? {} : { mac }),
-        ...(isAtLeast(version, "1.1.0") ? { mtu } : {}),
-        sandbox,
-        ...(tap === undefined ? {} : { tap }), // the specification has no key for it
-      },
-    ],
-    ...(allocation.ips.length === 0
-      ? {}
-      : {
-          ips: allocation.ips.map((lease) => ({
-            ...(withVersion ? { version: isIpv6(lease.address) ? "6" : "4" } : {}),
-            address: lease.address,
-            ...(lease.gateway === undefined ? {} : { gateway: lease.gateway }),
-            interface: 0,
-          })),
-        }),
-    ...(allocation.routes.length === 0 ? {} : { routes: allocation.routes.map((r) => routeIn(version, r)) }),
+    // the specification has no key for a tap device
+    interfaces: [{ name: interfaceName, mac, mtu: isAtLeast(version, "1.1.0") ? mtu : undefined, sandbox, tap }],
+    ips: ips.length === 0 ? undefined : ips,
+    routes: routes.length === 0 ? undefined : routesIn(version, routes),
     dns,
   };
 }
@@ -64,7 +54,10 @@ function familyForm({ allocation, dns }: AddResult, version: CniVersion): object
   const of = (six: boolean): object | undefined => {
     const lease = allocation.ips.find((l) => isIpv6(l.address) === six);
     if (lease === undefined) return undefined;
-    const routes = allocation.routes.filter((r) => isIpv6(r.dst) === six).map((r) => routeIn(version, r));
+    const routes = routesIn(
+      version,
+      allocation.routes.filter((r) => isIpv6(r.dst) === six),
+    );
     return {
       ip: lease.address,
       ...(lease.gateway === undefined ? {} : { gateway: lease.gateway }),
@@ -105,8 +98,10 @@ export function prevResultAddresses(prevResult: unknown, ifName: string): string
     const entry = prevResult[key];
     if (isObject(entry)) texts.push(entry["ip"]);
   }
-  return texts.flatMap((text) => {
+  const found: string[] = [];
+  for (const text of texts) {
     const cidr = typeof text === "string" ? parseCidr(text) : undefined;
-    return cidr === undefined ? [] : [`${cidr.ip}/${cidr.prefix}`];
-  });
+    if (cidr !== undefined) found.push(formatCidr(cidr));
+  }
+  return found;
 }

@@ -18,8 +18,7 @@ export function isAtLeast(version: CniVersion, least: CniVersion): boolean {
 /** A configuration's version; none means 0.1.0. Throws `Failure` (`version`) for one that is not supported. */
 export function versionOf(value: unknown): CniVersion {
   if (value === undefined || value === "") return oldest;
-  const known = cniVersions.find((v) => v === value);
-  if (known !== undefined) return known;
+  for (const known of cniVersions) if (known === value) return known;
   throw new Failure("version", `answer in CNI version ${JSON.stringify(value)}: it is not supported`, {
     advice: `Supported are ${cniVersions.join(", ")}.`,
   });

@@ -11,7 +11,8 @@ import { listAddresses } from "../kernel/addresses.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { Failure } from "../report/failure.ts";
 import type { Message } from "./messages.ts";
-import type { Pool, State } from "./state.ts";
+import type { DockerNetwork } from "./options.ts";
+import type { Grant, Pool, State } from "./state.ts";
 
 /** What is reserved for Docker has this before what tells it apart, in the place of a container id. */
 const HOLDER = "docker:";
@@ -73,12 +74,32 @@ export class IpamDriver {
   async tidy(): Promise<void> {
     const aside = new Set(this.#state.networks.values().flatMap((n) => n.reserved));
     for (const grant of this.#state.grants.values()) {
-      const answered = grant.ip !== undefined;
-      if (answered && (aside.has(grant.ip ?? "") || Date.now() - grant.made < UNCLAIMED_MS)) continue;
+      if (grant.ip !== undefined && (aside.has(grant.ip) || Date.now() - grant.made < UNCLAIMED_MS)) continue;
       const holder = { network: grant.pool.network, containerId: `${HOLDER}${grant.id}`, ifName: "docker" };
-      await this.#provider(grant.pool, undefined).release(holder);
+      if (grant.ip === undefined) await this.#provider(grant.pool, undefined).release(holder);
+      else this.#giveBack(grant.pool, grant.ip);
       this.#state.grants.delete(grant.id);
     }
+  }
+
+  /** Gives back what was set aside for a network that is gone: its gateways, and addresses for others than containers. */
+  releaseAside({ pools, reserved }: DockerNetwork): void {
+    for (const { id, ip, pool } of this.#state.grants.values()) {
+      if (ip === undefined || !pools.includes(pool.pool) || !reserved.includes(ip)) continue;
+      if (this.#state.networks.values().some((n) => n.pools.includes(pool.pool) && n.reserved.includes(ip))) continue;
+      this.#giveBack(pool, ip);
+      this.#state.grants.delete(id);
+    }
+  }
+
+  /** Gives an address back that is Docker's. */
+  #giveBack(pool: Pool, ip: string): void {
+    const reservations = this.#reservations(pool);
+    using lock = reservations.lockIfPresent();
+    if (lock === undefined) return;
+    const holder = reservations.holderOf(ip);
+    if (holder?.startsWith(HOLDER) === true) reservations.release(ip);
+    else if (holder === undefined) reservations.tidy(); // it may have been released by half
   }
 
   /** IpamDriver.GetCapabilities (docker/libnetwork docs/ipam.md). */
@@ -153,6 +174,7 @@ export class IpamDriver {
       this.#state.grants.set({ ...grant, ip });
       return { Address: `${ip}/${prefix}`, Data: {} };
     } catch (e) {
+      await this.#provider(pool, undefined).release(holder); // where this fails the grant stays, for the next process
       this.#state.grants.delete(grant.id);
       throw e;
     }
@@ -190,12 +212,8 @@ export class IpamDriver {
     if (ip === undefined) throw new Failure("request", "release an address: none is named");
     // a refused endpoint's address may be the one of another that lives; a gateway may be that of another network
     if (this.#state.isReserved(reservationOf(pool, ip)) || this.#isOthersGateway(pool, ip)) return {};
-    const reservations = this.#reservations(pool);
-    const grant = this.#state.grants
-      .values()
-      .find((g) => g.ip === ip && reservationOf(g.pool, ip) === reservationOf(pool, ip));
-    using lock = reservations.lockIfPresent();
-    if (lock !== undefined && reservations.holderOf(ip)?.startsWith(HOLDER) === true) reservations.release(ip);
+    this.#giveBack(pool, ip);
+    const grant = this.#grantOf(pool, ip);
     if (grant !== undefined) this.#state.grants.delete(grant.id);
     return {};
   }
@@ -235,11 +253,19 @@ export class IpamDriver {
     return this.#reservations(pool).holderOf(ip);
   }
 
+  #grantOf(pool: Pool, ip: string): Grant | undefined {
+    const reservation = reservationOf(pool, ip);
+    return this.#state.grants.values().find((g) => g.ip === ip && reservationOf(g.pool, ip) === reservation);
+  }
+
   /** Sets a gateway aside. One that anybody has already is a gateway all the same: it is another network's on this LAN. */
   #gateway(pool: Pool, gateway: string): string {
     const cidr = parseCidr(pool.pool);
     if (cidr === undefined || !contains(cidr, gateway))
       throw new Failure("config", `use ${gateway} as the gateway: it is not in ${pool.pool}`);
+    const grant = this.#grantOf(pool, gateway);
+    if (grant === undefined)
+      this.#state.grants.set({ version: 1, id: crypto.randomUUID(), pool, made: Date.now(), ip: gateway });
     const reservations = this.#reservations(pool);
     using _lock = reservations.lock();
     reservations.reserve(gateway, `${HOLDER}gateway\r\ndocker`);

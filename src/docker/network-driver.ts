@@ -64,6 +64,19 @@ export class NetworkDriver {
     return {};
   }
 
+  /** Removes a network that Docker removed while the driver was away, with all that was reserved for it. Throws `Failure`, `SysError`. */
+  async forget(id: string): Promise<void> {
+    const network = this.#state.networks.get(id);
+    if (network === undefined) return;
+    for (const endpoint of this.#state.endpoints.values()) {
+      if (endpoint.network !== id) continue;
+      await this.#remove(network, endpoint);
+      this.#ipam.releaseReservations(endpoint.reservations);
+    }
+    this.#state.networks.delete(id);
+    this.#ipam.releaseAside(network);
+  }
+
   /** NetworkDriver.CreateEndpoint: keeps the addresses, chooses the MAC where Docker did not. Throws `Failure` (`config`, `address`, `missing`). */
   createEndpoint(request: Message<"CreateEndpoint">): unknown {
     const network = this.#network(request.NetworkID);
@@ -109,7 +122,7 @@ export class NetworkDriver {
     const json = { ...network.config, ipam: ipamOf(network, endpoint) };
     const config = readConfig(json);
     const netns = processNamespacePath(process.pid);
-    const { record } = await attach({
+    await attach({
       key,
       kind: kindOf(config, ""),
       netns,
@@ -119,15 +132,13 @@ export class NetworkDriver {
       delegate: delegateFor(JSON.stringify(json), config.cniVersion, key, netns),
       handedOver: true,
     });
-    const promised = this.#promised(request.SandboxKey);
-    const routes = routesTo(record, endpoint).filter((dst) => !promised.has(dst));
     try {
-      this.#state.endpoints.set({ ...endpoint, sandbox: request.SandboxKey, routes });
+      this.#state.endpoints.set({ ...endpoint, sandbox: request.SandboxKey });
     } catch (e) {
-      await undo(record, endpoint);
+      for (const record of recordsOf(key.network, key.containerId)) await undo(record, endpoint);
       throw e;
     }
-    this.#deliveries.expect({ key, endpoint: endpoint.id, sandbox: request.SandboxKey, routes });
+    this.#deliveries.expect({ key, endpoint: endpoint.id, sandbox: request.SandboxKey });
     const families = familiesOf(endpoint.addresses);
     const gateway = families.has(4) ? (network.gateway ?? "") : "";
     const gateway6 = families.has(6) ? (network.gateway6 ?? "") : "";
@@ -135,7 +146,8 @@ export class NetworkDriver {
       InterfaceName: { SrcName: name, DstPrefix: network.prefix },
       Gateway: gateway,
       GatewayIPv6: gateway6,
-      StaticRoutes: routes.map((dst) => ({ Destination: dst, RouteType: 1, NextHop: "" })),
+      // in the main table they would keep the container from networks with such an address (libnetwork, checkRouteConflict)
+      StaticRoutes: [],
       // or Docker gives the container a second network, with a way out by NAT
       DisableGatewayService: gateway === "" && gateway6 === "",
     };
@@ -149,7 +161,7 @@ export class NetworkDriver {
     if (endpoint === undefined || network === undefined) return {};
     // Docker moves the link back to the host before it asks for the endpoint to be deleted
     for (const record of recordsOf(network.name, endpoint.id)) expectAnywhere(record, endpoint);
-    const { sandbox: _, routes: __, ...left } = endpoint;
+    const { sandbox: _, ...left } = endpoint;
     this.#state.endpoints.set(left);
     return {};
   }
@@ -185,7 +197,6 @@ export class NetworkDriver {
           key,
           endpoint: endpoint.id,
           sandbox: endpoint.sandbox,
-          routes: endpoint.routes ?? [],
         });
         if (!gone) continue;
         await this.#remove(network, endpoint);
@@ -194,11 +205,6 @@ export class NetworkDriver {
         failed(asFailure(e, `resume endpoint ${endpoint.id}`));
       }
     }
-  }
-
-  /** The routes that Docker was told to make in a container: a second one to the same destination would fail it. */
-  #promised(sandbox: string): ReadonlySet<string> {
-    return new Set(this.#state.endpoints.values().flatMap((e) => (e.sandbox === sandbox ? (e.routes ?? []) : [])));
   }
 
   /** Undoes whatever an endpoint has, and forgets it. */
@@ -256,19 +262,6 @@ function ipamOf(network: DockerNetwork, { addresses }: DockerEndpoint): Record<s
       return { address, ...(gateway === undefined ? {} : { gateway }) };
     }),
   };
-}
-
-/**
- * The host's addresses that a container does not reach as neighbours of its own subnet: routes to them for Docker to make,
- * so that they are there before the container's first process is.
- */
-function routesTo(record: AttachmentRecord, endpoint: DockerEndpoint): string[] {
-  const own = endpoint.addresses.flatMap((text) => parseCidr(text) ?? []);
-  const hosts = record.plan.flatMap((s) =>
-    s.type === "route" && s.where === "host" && s.route.source !== undefined ? [s.route.source] : [],
-  );
-  const far = [...new Set(hosts)].filter((ip) => !own.some((cidr) => contains(cidr, ip)));
-  return far.map((ip) => `${ip}/${ipFamily(ip) === 4 ? 32 : 128}`);
 }
 
 /** Docker moves the link between host and container without a word: it may be in either by now. */

@@ -110,9 +110,9 @@ export function networkOf(request: Message<"CreateNetwork">): DockerNetwork {
     if (entry !== undefined) json[entry.key] = entry.convert(text, option);
   }
   const name = nameOf(request.NetworkID, generic.get("network"));
-  // of its own table, so that each address of a container on several networks answers; the main table's default route is
-  // Docker's to make, and to move to another network
-  const config = { ...json, cniVersion: "1.1.0", name, type: "berth", sourceRouting: true, defaultRoute: false };
+  // the main table is Docker's: it moves the default route from network to network, and gives a container no address that any
+  // route there leads to
+  const config = { ...json, cniVersion: "1.1.0", name, type: "berth", sourceRouting: "only" };
   checkConfig(readConfig(config));
   const prefix = generic.get("prefix") ?? "eth";
   if (!/^[a-zA-Z][a-zA-Z0-9_-]{0,10}$/u.test(prefix))

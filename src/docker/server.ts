@@ -1,8 +1,12 @@
 // The plugin's server: libnetwork's two remote driver protocols over HTTP on a unix socket.
 import { parseJson } from "../ipam/json.ts";
 import { isThere, makeDirectory, removeFile } from "../kernel/files.ts";
+import { keepError } from "../attachment/last-errors.ts";
 import { asFailure, Failure } from "../report/failure.ts";
+import { log, newCall } from "../report/log.ts";
+import { inheritedSocket, passOn } from "./activation.ts";
 import { Deliveries } from "./deliveries.ts";
+import { Forgotten } from "./forgotten.ts";
 import { IpamDriver } from "./ipam-driver.ts";
 import { type Message, readMessage, type requests } from "./messages.ts";
 import { NetworkDriver } from "./network-driver.ts";
@@ -78,11 +82,23 @@ export interface ServerReport {
   refused(path: string, failure: Failure): void;
 }
 
+/** Where Docker itself is asked, and how often. */
+export interface DockerApi {
+  /** Path of dockerd's socket. */
+  readonly socket: string;
+  /** Milliseconds. */
+  readonly everyMs: number;
+}
+
+/** Where the server listens itself when it was given a socket. */
+const BEHIND = "/run/berth/docker.sock";
+
 /**
  * Serves Docker on a unix socket that root alone may open, until it is disposed of. Throws `Failure` (`io`) where it cannot
  * listen.
  */
-export async function serveDocker(socket: string, report: ServerReport): Promise<DockerServer> {
+export async function serveDocker(socket: string, report: ServerReport, api?: DockerApi): Promise<DockerServer> {
+  const inherited = inheritedSocket();
   const failed = (failure: Failure): void => report.failed(failure);
   const state = new State(failed);
   const queue = new Queue();
@@ -92,13 +108,13 @@ export async function serveDocker(socket: string, report: ServerReport): Promise
   const handlers = handlersOf(network, ipam);
 
   async function handle(request: Request): Promise<Response> {
-    const path = new URL(request.url).pathname;
+    const path = pathOf(request.url);
     const handler = handlers.get(path);
     if (handler === undefined || request.method !== "POST")
       return refusal(path, 404, new Failure("request", `serve ${request.method} ${path}: there is no such call`));
     try {
       const text = await request.text();
-      return answer(200, await queue.run(async () => await handler(parse(path, text))));
+      return answer(200, await queue.run(async () => await logged(path, async () => await handler(parse(path, text)))));
     } catch (thrown) {
       const failure = asFailure(thrown, `serve ${path}`);
       report.refused(path, failure);
@@ -110,16 +126,49 @@ export async function serveDocker(socket: string, report: ServerReport): Promise
     await network.resume(failed);
     await ipam.tidy();
   });
-  const server = listen(socket, handle);
+  const own = inherited === undefined ? socket : BEHIND;
+  const server = listen(own, inherited === undefined ? 0o755 : 0o700, handle);
+  const front = inherited === undefined ? undefined : await passOn(inherited, own);
+  const forgotten =
+    api === undefined
+      ? undefined
+      : new Forgotten(api.socket, api.everyMs, {
+          networks: () => state.networks.values().map((n) => n.id),
+          forget: (id) => queue.run(() => network.forget(id)),
+          failed,
+        });
   return {
     socket,
     async [Symbol.asyncDispose]() {
+      forgotten?.[Symbol.dispose]();
+      front?.close();
       await server.stop(true);
       deliveries.end();
       await queue.run(() => {}); // what is at work comes to its end
-      removeFile(socket);
+      removeFile(own); // one that was given is systemd's, which goes on listening
     },
   };
+}
+
+/** A request's work, with an id of its own in the log. */
+async function logged(path: string, work: () => Promise<unknown>): Promise<unknown> {
+  newCall();
+  const start = performance.now();
+  try {
+    const done = await work();
+    log("info", "done", () => ({ call: path, ms: Math.round(performance.now() - start) }));
+    return done;
+  } catch (thrown) {
+    const failure = asFailure(thrown, `serve ${path}`);
+    log("error", "failed", () => ({ call: path, message: failure.message, advice: failure.advice }));
+    keepError(`Docker ${path}`, failure);
+    throw failure;
+  }
+}
+
+/** Docker's Host header is the socket's path, which makes a URL that is none: only what follows it matters. */
+function pathOf(url: string): string {
+  return url.replace(/^[a-z]+:\/\/[^/]*/u, "").replace(/[?#].*/u, "");
 }
 
 /** A request's body; an empty one is `{}`. Throws `Failure` (`decode`). */
@@ -127,15 +176,21 @@ export function parse(path: string, text: string): unknown {
   return text.trim() === "" ? {} : parseJson(text, `read the body of ${path}`);
 }
 
-function listen(socket: string, fetch: (request: Request) => Promise<Response>): ReturnType<typeof Bun.serve> {
+/** @param mode of the socket's directory, where that is missing */
+function listen(
+  socket: string,
+  mode: number,
+  fetch: (request: Request) => Promise<Response>,
+): ReturnType<typeof Bun.serve> {
   try {
-    makeDirectory(socket.slice(0, socket.lastIndexOf("/")), 0o755);
+    makeDirectory(socket.slice(0, socket.lastIndexOf("/")), mode);
     if (isThere(socket)) removeFile(socket); // of a process that was killed
     const former = process.umask(0o177); // or others could open it for a moment
     try {
       return Bun.serve({
         unix: socket,
         maxRequestBodySize: MAX_BODY,
+        development: false, // or a defect would be answered by a page for a browser
         fetch(request, server) {
           server.timeout(request, 0); // a cloud may take its time
           return fetch(request);

@@ -8,7 +8,7 @@ import {
   isMissing,
   listDirectory,
   makeDirectory,
-  readFile,
+  readOwnFile,
   removeFile,
   renameFile,
   writeFile,
@@ -17,7 +17,10 @@ import { Failure } from "../report/failure.ts";
 import type { DockerNetwork } from "./options.ts";
 
 const DIRECTORY = "/var/lib/berth/docker";
-const VERSION = 1;
+/** Of the files' form that this Berth writes and reads. */
+export const VERSION = 1;
+/** The ending of a file while it is written. */
+const UNFINISHED = ".new";
 
 /** A container's place on a network. */
 export interface DockerEndpoint {
@@ -33,8 +36,6 @@ export interface DockerEndpoint {
   readonly reservations: readonly string[];
   /** Where it was joined and not left: path of the container's namespace, which may not exist yet. */
   readonly sandbox?: string;
-  /** The routes that Docker was told to make there, as CIDRs; absent: none. */
-  readonly routes?: readonly string[];
 }
 
 /** Where the reservations of a pool's addresses are, and which addresses it has. */
@@ -49,7 +50,7 @@ export interface Pool {
 }
 
 /** An address that was reserved for Docker, and is no endpoint's yet. */
-interface Grant {
+export interface Grant {
   /** Of this file's form. */
   readonly version: typeof VERSION;
   readonly id: string;
@@ -118,6 +119,7 @@ class Store<T extends Kept> {
     this.#directory = `${DIRECTORY}/${sort}`;
     this.#form = form;
     for (const { name } of listDirectory(this.#directory)) {
+      if (name.endsWith(UNFINISHED)) removeFile(`${this.#directory}/${name}`); // of a process that was killed
       if (!name.endsWith(".json")) continue;
       try {
         const item = this.#read(name);
@@ -133,7 +135,7 @@ class Store<T extends Kept> {
   #read(name: string): T {
     const path = `${this.#directory}/${name}`;
     const advice = "Remove it, and create the network anew.";
-    const json = parseJson(readFile(path, "refuse"), `read ${path}`, advice);
+    const json = parseJson(readOwnFile(path) ?? "", `read ${path}`, advice);
     const stated = isObject(json) ? json["version"] : undefined;
     if (Number.isSafeInteger(stated) && stated !== VERSION) {
       throw new Failure("decode", `read ${path}: its version is ${Number(stated)}, this Berth reads ${VERSION}`, {
@@ -161,7 +163,8 @@ class Store<T extends Kept> {
   /** Throws `Failure` (`io`). */
   set(item: T): void {
     const path = `${this.#directory}/${item.id}.json`;
-    const write = (): void => writeFile(`${path}.new`, JSON.stringify(item), { mode: 0o600 });
+    const unfinished = `${path}${UNFINISHED}`;
+    const write = (): void => writeFile(unfinished, JSON.stringify(item), { mode: 0o600 });
     try {
       try {
         write();
@@ -170,8 +173,13 @@ class Store<T extends Kept> {
         makeDirectory(this.#directory, 0o700);
         write();
       }
-      renameFile(`${path}.new`, path);
+      renameFile(unfinished, path);
     } catch (e) {
+      try {
+        removeFile(unfinished);
+      } catch {
+        // what keeps it from being removed is what kept it from being written
+      }
       throw new Failure("io", `write ${path}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
     }
     this.#items.set(item.id, item);

@@ -1,5 +1,5 @@
 // Which address of which set of ranges: the ones that were asked for, or the next free ones.
-import { formatCidr } from "../address/cidr.ts";
+import { formatCidr, withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import { Failure } from "../report/failure.ts";
 import type { Lease } from "./provider.ts";
@@ -27,7 +27,7 @@ export function describeSet(set: RangeSet): string {
 
 /** The address in text that may have a prefix length. Throws `Failure` (`request`). */
 export function askedIp(text: string): string {
-  const ip = parseIp(text.replace(/\/.*/u, ""));
+  const ip = parseIp(withoutPrefix(text));
   if (ip !== undefined) return ip;
   throw new Failure("request", `give the address ${JSON.stringify(text)}: it is no IP address`, {
     advice: "Write it as 192.168.122.177.",
@@ -46,7 +46,9 @@ function refuse(ip: string, why: string, advice: string): never {
 
 /** Which set shall give which of the addresses that were asked for. Throws `Failure` (`request`, `address`). */
 export function wishesOf(sets: readonly RangeSet[], ips: readonly string[]): Wish[] {
-  const wishes: Wish[] = sets.map(() => undefined);
+  const wishes: Wish[] = [];
+  for (const _ of sets) wishes.push(undefined);
+  if (ips.length === 0) return wishes; // the usual case
   for (const ip of new Set(ips.map(askedIp))) {
     const index = sets.findIndex((set) => rangeOf(set, ip) !== undefined);
     const set = sets[index] ?? [];

@@ -1,7 +1,9 @@
 // Any other IPAM plugin, executed from CNI_PATH (CNI spec 1.1.0, section 4 "Plugin Delegation").
+import { withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import { isExecutable, statusOf } from "../kernel/files.ts";
 import { Failure } from "../report/failure.ts";
+import { log, traceparent } from "../report/log.ts";
 import { readResult } from "./ipam-result.ts";
 import { isObject, type Json, stringsOf } from "./json.ts";
 import type { Allocation, Holder, IpamProvider } from "./provider.ts";
@@ -43,7 +45,7 @@ function isAtLeast(version: string, wanted: readonly [major: number, minor: numb
 }
 
 function bare(text: string): string {
-  const ip = text.replace(/\/.*/u, "").trim();
+  const ip = withoutPrefix(text).trim();
   return parseIp(ip) ?? ip;
 }
 
@@ -93,6 +95,8 @@ export class Delegated implements IpamProvider {
     const path = this.#find();
     // the protocol's parameters, and PATH for the programs that plugins run; the rest of the environment is not theirs
     const env: Record<string, string | undefined> = {};
+    const trace = traceparent();
+    if (trace !== undefined) env["TRACEPARENT"] = trace;
     for (const [name, value] of Object.entries(this.#call.env)) {
       if (name.startsWith("CNI_") || name === "PATH") env[name] = value;
     }
@@ -101,7 +105,15 @@ export class Delegated implements IpamProvider {
       env["CNI_CONTAINERID"] = holder.containerId;
       env["CNI_IFNAME"] = holder.ifName;
     }
+    const start = performance.now();
     const ended = await execute(path, env, stdin);
+    log("debug", "ran", () => ({
+      program: path,
+      verb,
+      status: ended.exitCode,
+      signal: ended.signal,
+      ms: Math.round(performance.now() - start),
+    }));
     // "ensure that the delegated plugin's stderr is output to the calling plugin's stderr"
     if (ended.stderr.trim() !== "") console.error(ended.stderr.trimEnd());
     if (ended.exitCode === 0) return ended.stdout;

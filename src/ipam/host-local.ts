@@ -1,4 +1,5 @@
 // IPAM type host-local: addresses from ranges, kept on this host's disk, in process and beside the standard plugin.
+import { withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import { Failure } from "../report/failure.ts";
 import { askedIp, choose, describeSet, RELEASE_ADVICE, wishesOf } from "./choice.ts";
@@ -40,7 +41,10 @@ export function rangeSetsOf(config: HostLocalConfig, extra: readonly (readonly R
             ...(gateway === undefined ? {} : { gateway }),
           },
         ];
-  const sets = [...extra, ...(short.length === 0 ? [] : [short]), ...(config.ranges ?? [])].map(toRangeSet);
+  const sets: RangeSet[] = [];
+  for (const set of extra) sets.push(toRangeSet(set));
+  if (short.length > 0) sets.push(toRangeSet(short));
+  for (const set of config.ranges ?? []) sets.push(toRangeSet(set));
   if (sets.length === 0) {
     throw new Failure("config", "allocate addresses: ipam has neither subnet nor ranges", {
       advice: 'Give "subnet", or "ranges": [[{"subnet": "192.168.122.0/24"}]].',
@@ -100,12 +104,12 @@ export class HostLocal implements IpamProvider {
         return true;
       };
       try {
-        const leases = this.#sets.map((set, index) => {
-          const lease = choose(state, set, index, wishes[index], take);
+        const leases: Lease[] = [];
+        for (const [index, set] of this.#sets.entries()) {
+          leases.push(choose(state, set, index, wishes[index], take));
           // noted for addresses that were asked for too: the standard plugin does
           state.remember(index, done.at(-1) ?? "");
-          return lease;
-        });
+        }
         return { ...answer, ips: leases };
       } catch (e) {
         for (const ip of done) state.release(ip);
@@ -125,10 +129,14 @@ export class HostLocal implements IpamProvider {
 
   async release(holder: Holder, ips: readonly string[] = []): Promise<readonly string[]> {
     contentOf(holder);
-    const hint = ips.flatMap((text) => parseIp(text.replace(/\/.*/u, "")) ?? []);
+    const hint: string[] = [];
+    for (const text of ips) {
+      const ip = parseIp(withoutPrefix(text));
+      if (ip !== undefined && !hint.includes(ip)) hint.push(ip);
+    }
     return this.#with(holder.network, "release addresses in", (state) => {
       using lock = state.lockIfPresent();
-      return lock === undefined ? [] : state.releaseHolder(holder, [...new Set(hint)]);
+      return lock === undefined ? [] : state.releaseHolder(holder, hint);
     });
   }
 
@@ -145,11 +153,12 @@ export class HostLocal implements IpamProvider {
   async check(holder: Holder, ips: readonly string[]): Promise<void> {
     const content = contentOf(holder);
     this.#with(holder.network, "look for reservations in", (state) => {
-      for (const ip of ips.map(askedIp)) {
+      for (const text of ips) {
+        const ip = askedIp(text);
         const now = state.holderOf(ip);
         if (now === content || now === holder.containerId.trim()) continue;
-        const text = now === undefined ? "nobody has it" : `${describeHolder(now)} has it`;
-        throw new Failure("differs", `find the reservation of ${ip} for ${describeHolder(content)}: ${text}`, {
+        const found = now === undefined ? "nobody has it" : `${describeHolder(now)} has it`;
+        throw new Failure("differs", `find the reservation of ${ip} for ${describeHolder(content)}: ${found}`, {
           advice: "Detach it and attach it again.",
         });
       }
@@ -162,6 +171,7 @@ export class HostLocal implements IpamProvider {
     return this.#with(network, "release addresses in", (state) => {
       using lock = state.lockIfPresent();
       if (lock === undefined) return [];
+      state.tidy();
       const stale = state
         .list()
         .filter((r) => !kept.has(r.content) && !isQuarantine(r.content) && !isCallers(r.content));

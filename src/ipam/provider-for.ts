@@ -1,9 +1,8 @@
-import { Delegated, type DelegateCall } from "./delegated.ts";
-import { HostLocal, type HostLocalConfig } from "./host-local.ts";
-import { none } from "./none.ts";
+import type { DelegateCall } from "./delegated.ts";
+import type { HostLocalConfig } from "./host-local.ts";
 import type { IpamProvider } from "./provider.ts";
 import type { RangeConfig } from "./range.ts";
-import { Static, type StaticConfig } from "./static.ts";
+import type { StaticConfig } from "./static.ts";
 
 /** A configuration's `ipam`: one of ours by its `type`, or any other plugin's; without `type` there is none. */
 export type IpamConfig = HostLocalConfig | StaticConfig | { readonly type?: string };
@@ -16,11 +15,18 @@ export interface IpamCall {
   readonly delegate: DelegateCall;
 }
 
-/** The provider that a configuration names. Throws `Failure` (`config`) where its configuration cannot work. */
-export function providerFor(ipam: IpamConfig | undefined, call: IpamCall): IpamProvider {
+/** The provider that a configuration names; the others are not loaded. Throws `Failure` (`config`) where its configuration cannot work. */
+export async function providerFor(ipam: IpamConfig | undefined, call: IpamCall): Promise<IpamProvider> {
   const type = ipam?.type ?? "";
-  if (ipam === undefined || type === "") return none;
-  if (type === "host-local") return new HostLocal(ipam as HostLocalConfig, call.ipRanges ?? []);
-  if (type === "static") return new Static(ipam as StaticConfig, call.delegate);
+  if (ipam === undefined || type === "") return (await import("./none.ts")).none;
+  if (type === "host-local") {
+    const { HostLocal } = await import("./host-local.ts");
+    return new HostLocal(ipam as HostLocalConfig, call.ipRanges ?? []);
+  }
+  if (type === "static") {
+    const { Static } = await import("./static.ts");
+    return new Static(ipam as StaticConfig, call.delegate);
+  }
+  const { Delegated } = await import("./delegated.ts");
   return new Delegated(type, call.delegate);
 }

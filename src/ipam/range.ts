@@ -81,10 +81,11 @@ function gatewayOf(config: RangeConfig, subnet: Cidr, first: string): string {
 
 /** Fills in and checks a set of ranges: not empty, one family, no overlaps. Throws `Failure` (`config`). */
 export function toRangeSet(configs: readonly RangeConfig[]): RangeSet {
-  const set = configs.map(toRange);
+  const set: Range[] = [];
+  for (const config of configs) set.push(toRange(config));
   const [first] = set;
   if (first === undefined) return refuse("use an empty set of ranges", "Remove it or give it a range.");
-  set.forEach((a, i) => {
+  for (const [i, a] of set.entries()) {
     if (ipFamily(a.subnet.ip) !== ipFamily(first.subnet.ip)) {
       refuse(
         `use ${formatCidr(first.subnet)} and ${formatCidr(a.subnet)} in one set: a set has one family`,
@@ -92,7 +93,7 @@ export function toRangeSet(configs: readonly RangeConfig[]): RangeSet {
       );
     }
     for (const b of set.slice(0, i)) refuseOverlap(a, b);
-  });
+  }
   return set;
 }
 
@@ -104,9 +105,9 @@ function refuseOverlap(a: Range, b: Range): void {
 
 /** Checks all sets of a network against each other. Throws `Failure` (`config`). */
 export function checkDisjoint(sets: readonly RangeSet[]): void {
-  sets.forEach((set, i) => {
+  for (const [i, set] of sets.entries()) {
     for (const other of sets.slice(0, i)) for (const a of set) for (const b of other) refuseOverlap(a, b);
-  });
+  }
 }
 
 /** A range in words. */
@@ -119,7 +120,8 @@ export function describeRange(range: Range): string {
 export function rangeOf(set: RangeSet, ip: string): Range | undefined {
   const family = ipFamily(ip);
   const value = ipToBigInt(ip);
-  return set.find((r) => ipFamily(r.subnet.ip) === family && value >= r.start && value <= r.end);
+  for (const r of set) if (ipFamily(r.subnet.ip) === family && value >= r.start && value <= r.end) return r;
+  return undefined;
 }
 
 /** True where an address is the gateway of one of these ranges, whichever range it lies in. */
@@ -151,10 +153,12 @@ export function findCandidate(
   last: string | undefined,
   take: (candidate: Candidate) => boolean,
 ): Candidate | undefined {
-  const at = last === undefined ? -1 : set.findIndex((r) => rangeOf([r], last) !== undefined);
+  const lastRange = last === undefined ? undefined : rangeOf(set, last);
+  const at = lastRange === undefined ? -1 : set.indexOf(lastRange);
   const from = at < 0 || last === undefined ? undefined : ipToBigInt(last);
   const begin = Math.max(at, 0);
-  const gateways = new Set(set.map((r) => r.gateway));
+  const gateways: string[] = [];
+  for (const r of set) gateways.push(r.gateway);
   for (let i = 0; i <= set.length; i++) {
     const range = set[(begin + i) % set.length];
     if (range === undefined) return undefined;
@@ -165,7 +169,7 @@ export function findCandidate(
     for (let value = lowest; value <= highest; value++) {
       const ip = ipFromBigInt(value, family);
       const candidate = { ip, range };
-      if (!gateways.has(ip) && take(candidate)) return candidate;
+      if (!gateways.includes(ip) && take(candidate)) return candidate;
     }
   }
   return undefined;

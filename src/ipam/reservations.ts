@@ -165,11 +165,14 @@ export class Reservations {
     return boots.map((entry) => `${side}/${entry.name}`);
   }
 
-  /** Addresses that Berth reserved before the last boot: the containers that held them are gone. */
-  #staleIn(former: string): string[] {
-    const names = listDirectory(former, "refuse").map((entry) => entry.name);
+  /**
+   * Addresses that Berth reserved during the boot that a side directory is of: both names are one file. Of a former boot's
+   * the containers are gone.
+   */
+  #reservedIn(directory: string): string[] {
+    const names = listDirectory(directory, "refuse").map((entry) => entry.name);
     return names.filter((ip) => {
-      const made = statusOf(`${former}/${ip}`, "see");
+      const made = statusOf(`${directory}/${ip}`, "see");
       const now = statusOf(this.#path(ip), "see");
       return made !== undefined && now?.inode === made.inode && now.device === made.device;
     });
@@ -177,7 +180,7 @@ export class Reservations {
 
   #releaseFormerBoots(): void {
     for (const former of this.#formerBoots()) {
-      for (const ip of this.#staleIn(former)) removeFile(this.#path(ip));
+      for (const ip of this.#reservedIn(former)) removeFile(this.#path(ip));
       removeDirectory(former);
     }
   }
@@ -185,6 +188,7 @@ export class Reservations {
   /** Addresses whose quarantine is over. */
   #ended(): string[] {
     const directory = this.#path(QUARANTINE);
+    if (!isThere(directory)) return []; // looking first is quicker than an exception
     const names = listDirectory(directory, "refuse").map((entry) => entry.name);
     return names.filter((ip) => (statusOf(`${directory}/${ip}`, "see")?.modified ?? 0) <= Date.now());
   }
@@ -214,6 +218,19 @@ export class Reservations {
     const now = read(path);
     if (now !== undefined && !isBlank(now)) return false;
     const side = `${this.#side()}/${ip}`;
+    try {
+      this.#writeSide(side, content);
+      if (now !== undefined) removeFile(path);
+      linkFile(side, path);
+      return true;
+    } catch (e) {
+      removeFile(side);
+      if (isExisting(e)) return false; // by somebody who did not take the lock
+      throw e;
+    }
+  }
+
+  #writeSide(side: string, content: string): void {
     const write = (): void => writeFile(side, content, { mode: 0o600, only: "new" });
     try {
       write();
@@ -224,22 +241,19 @@ export class Reservations {
       else throw e;
       write();
     }
-    if (now !== undefined) removeFile(path);
-    try {
-      linkFile(side, path);
-      return true;
-    } catch (e) {
-      removeFile(side);
-      if (isExisting(e)) return false; // by somebody who did not take the lock
-      throw e;
-    }
+  }
+
+  /** Removes side files of this boot that have no other name: of processes that were killed before the address was theirs. */
+  tidy(): void {
+    const side = this.#side();
+    for (const { name } of listDirectory(side)) if (!isThere(this.#path(name))) removeFile(`${side}/${name}`);
   }
 
   /** True where {@link reserve} would succeed under the lock. */
   isFree(ip: string): boolean {
     const holder = this.holderOf(ip);
     if (holder === undefined || (isQuarantine(holder) && this.#ended().includes(ip))) return true;
-    return this.#formerBoots().some((former) => this.#staleIn(former).includes(ip));
+    return this.#formerBoots().some((former) => this.#reservedIn(former).includes(ip));
   }
 
   /** The content of an address's reservation; undefined where nobody has it. */
@@ -251,7 +265,7 @@ export class Reservations {
   /** The names of all files but those that {@link lock} would release, reservations among them: no file is read. */
   names(): Set<string> {
     const names = new Set(listDirectory(this.directory).map((entry) => entry.name));
-    for (const former of this.#formerBoots()) for (const ip of this.#staleIn(former)) names.delete(ip);
+    for (const former of this.#formerBoots()) for (const ip of this.#reservedIn(former)) names.delete(ip);
     for (const ip of this.#ended()) if (isQuarantine(this.holderOf(ip) ?? "")) names.delete(ip);
     return names;
   }
@@ -269,6 +283,16 @@ export class Reservations {
     );
   }
 
+  /** What Berth reserved during this boot, and when, milliseconds since the epoch: what other programs reserved is not told. */
+  made(): (Reservation & { readonly modified: number })[] {
+    const side = this.#side();
+    return this.#reservedIn(side).flatMap((ip) => {
+      const modified = statusOf(`${side}/${ip}`)?.modified;
+      const content = this.holderOf(ip);
+      return modified === undefined || content === undefined ? [] : [{ ip, content, modified }];
+    });
+  }
+
   /** Releases an address, whoever has it. */
   release(ip: string): void {
     removeFile(this.#path(ip));
@@ -281,8 +305,10 @@ export class Reservations {
    */
   releaseHolder(holder: Holder, hint: readonly string[]): string[] {
     const content = contentOf(holder);
-    const found = hint.filter((ip) => this.holderOf(ip) === content);
+    const found: string[] = [];
+    for (const ip of hint) if (this.holderOf(ip) === content) found.push(ip);
     if (hint.length === 0 || found.length < hint.length) {
+      this.tidy();
       const all = this.list();
       const own = all.filter((r) => r.content === content);
       const counted = own.length > 0 ? own : all.filter((r) => r.content === holder.containerId.trim());

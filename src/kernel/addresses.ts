@@ -55,7 +55,7 @@ export function newAddress(
 ): Request {
   const family = ipFamily(cidr.ip);
   const bytes = ipToBytes(cidr.ip);
-  const flags = { link: 0, off: IFA_F_NODAD, optimistic: IFA_F_OPTIMISTIC }[dad];
+  const flags = dad === "off" ? IFA_F_NODAD : dad === "optimistic" ? IFA_F_OPTIMISTIC : 0;
   const w = new Writer().u8(addressFamily(family)).u8(cidr.prefix).u8(flags).u8(0).u32(linkIndex);
   w.attribute(IFA_LOCAL, bytes).attribute(IFA_ADDRESS, bytes);
   if (family === 4 && cidr.prefix < 31) w.attribute(IFA_BROADCAST, broadcast(bytes, cidr.prefix));
@@ -119,5 +119,7 @@ export function parseAddress(payload: Uint8Array): Address | undefined {
 }
 
 function broadcast(ip: Uint8Array, prefix: number): Uint8Array {
-  return ip.map((byte, i) => byte | (0xff >>> Math.min(8, Math.max(0, prefix - 8 * i))));
+  const all = ip.slice();
+  for (let i = 0; i < all.length; i++) all[i] = (all[i] ?? 0) | (0xff >>> Math.min(8, Math.max(0, prefix - 8 * i)));
+  return all;
 }

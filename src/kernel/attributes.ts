@@ -63,17 +63,23 @@ export class Writer {
 
   /** Appends an attribute that holds a u8. */
   attributeU8(type: number, value: number): this {
-    return this.attribute(type, Uint8Array.of(value));
+    return this.u16(5)
+      .u16(type)
+      .u32(value & 0xff); // with its padding
   }
 
   /** Appends an attribute that holds a u16, little endian. */
   attributeU16(type: number, value: number): this {
-    return this.attribute(type, Uint8Array.of(value & 0xff, value >>> 8));
+    return this.u16(6)
+      .u16(type)
+      .u32(value & 0xffff); // with its padding
   }
 
   /** Appends an attribute that holds a u16, big endian (protocol numbers, ports). */
   attributeU16BigEndian(type: number, value: number): this {
-    return this.attribute(type, Uint8Array.of(value >>> 8, value & 0xff));
+    return this.u16(6)
+      .u16(type)
+      .u32(((value & 0xff) << 8) | (value >>> 8)); // with its padding
   }
 
   /** Appends an attribute that holds a u32 (or the bits of an s32), little endian. */
@@ -104,50 +110,67 @@ export class Writer {
 
 /** Attributes by type; of a repeated type the last stands. Reading stops at the first malformed one, as the kernel does. */
 export class Attributes {
-  readonly #byType = new Map<number, Uint8Array>();
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  /** Where the attribute of each type begins: of a link's fifty a caller reads ten. */
+  readonly #starts = new Map<number, number>();
 
   constructor(bytes: Uint8Array, offset = 0) {
-    for (const { type, payload } of listAttributes(bytes, offset)) this.#byType.set(type, payload);
+    this.#bytes = bytes;
+    const v = (this.#view = view(bytes));
+    for (let at = offset; at + 4 <= bytes.length;) {
+      const length = v.getUint16(at, true);
+      if (length < 4 || at + length > bytes.length) break;
+      this.#starts.set(v.getUint16(at + 2, true) & NLA_TYPE_MASK, at);
+      at += (length + 3) & ~3;
+    }
+  }
+
+  /** Where the payload of an attribute of at least so many bytes begins; undefined where it is absent or shorter. */
+  #payload(type: number, least: number): number | undefined {
+    const at = this.#starts.get(type);
+    return at === undefined || this.#view.getUint16(at, true) - 4 < least ? undefined : at + 4;
   }
 
   /** The payload of an attribute. */
   bytes(type: number): Uint8Array | undefined {
-    return this.#byType.get(type);
+    const at = this.#starts.get(type);
+    return at === undefined ? undefined : this.#bytes.subarray(at + 4, at + this.#view.getUint16(at, true));
   }
 
   /** A u8; undefined where the attribute is absent or too short. */
   u8(type: number): number | undefined {
-    return this.#byType.get(type)?.[0];
+    const at = this.#payload(type, 1);
+    return at === undefined ? undefined : this.#bytes[at];
   }
 
   /** A u16, little endian; undefined where the attribute is absent or too short. */
   u16(type: number): number | undefined {
-    const b = this.#byType.get(type);
-    return b === undefined || b.length < 2 ? undefined : (b[0] ?? 0) | ((b[1] ?? 0) << 8);
+    const at = this.#payload(type, 2);
+    return at === undefined ? undefined : this.#view.getUint16(at, true);
   }
 
   /** A u16, big endian; undefined where the attribute is absent or too short. */
   u16BigEndian(type: number): number | undefined {
-    const b = this.#byType.get(type);
-    return b === undefined || b.length < 2 ? undefined : view(b).getUint16(0, false);
+    const at = this.#payload(type, 2);
+    return at === undefined ? undefined : this.#view.getUint16(at, false);
   }
 
   /** A u32, little endian; undefined where the attribute is absent or too short. */
   u32(type: number): number | undefined {
-    const b = this.#byType.get(type);
-    if (b === undefined || b.length < 4) return undefined;
-    return ((b[0] ?? 0) | ((b[1] ?? 0) << 8) | ((b[2] ?? 0) << 16) | ((b[3] ?? 0) << 24)) >>> 0;
+    const at = this.#payload(type, 4);
+    return at === undefined ? undefined : this.#view.getUint32(at, true);
   }
 
   /** A u32, big endian; undefined where the attribute is absent or too short. */
   u32BigEndian(type: number): number | undefined {
-    const b = this.#byType.get(type);
-    return b === undefined || b.length < 4 ? undefined : view(b).getUint32(0, false);
+    const at = this.#payload(type, 4);
+    return at === undefined ? undefined : this.#view.getUint32(at, false);
   }
 
   /** A string up to its NUL. */
   string(type: number): string | undefined {
-    const b = this.#byType.get(type);
+    const b = this.bytes(type);
     if (b === undefined) return undefined;
     const end = b.indexOf(0);
     return decoder.decode(end < 0 ? b : b.subarray(0, end));
@@ -155,7 +178,7 @@ export class Attributes {
 
   /** The attributes inside an attribute; none where it is absent. */
   nested(type: number): Attributes {
-    return new Attributes(this.#byType.get(type) ?? new Uint8Array(0));
+    return new Attributes(this.bytes(type) ?? new Uint8Array(0));
   }
 }
 

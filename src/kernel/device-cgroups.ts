@@ -1,7 +1,7 @@
 // The devices controller of control groups, version 1 (Documentation/admin-guide/cgroup-v1/devices.rst): it decides by a
 // list which devices the processes of a group may open. Version 2 has programs in its place, which the container's runtime
 // loads and nobody else can extend.
-import { readFile, readFileIfThere, writeFile } from "./files.ts";
+import { isThere, readFile, readFileIfThere, writeFile } from "./files.ts";
 import type { Device } from "./taps.ts";
 
 /** Where the hierarchy with the devices controller is mounted, and what of it; undefined where version 1 is not in force. */
@@ -26,7 +26,9 @@ function groupOf(pid: number): string | undefined {
   const group = path?.[2];
   if (group === undefined || group === place.root) return undefined; // the root group has all devices
   const within = place.root === "/" ? group : group.startsWith(`${place.root}/`) ? group.slice(place.root.length) : "";
-  return within === "" ? undefined : `${place.mount}${within}`;
+  const directory = `${place.mount}${within}`;
+  // another mount may hide it, as it does for who is in a namespace with a /sys of its own
+  return within !== "" && isThere(`${directory}/devices.list`) ? directory : undefined;
 }
 
 /**

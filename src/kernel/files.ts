@@ -2,32 +2,42 @@
 // netlink work of an attachment (docs/performance.md).
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { Errno, SysError } from "./errno.ts";
-import { close, cString, lastErrno, open } from "./libc.ts";
+import { close, cString, lastErrno, lazily, open } from "./libc.ts";
 
-const { i32, i64, u32, u64, ptr: pointer } = FFIType;
-const { symbols: c } = dlopen("libc.so.6", {
+const { i32, i64_fast: i64, u32, u64, ptr: pointer } = FFIType;
+const LIBRARY = "libc.so.6";
+// as in libc.ts: these are the ones that an attachment needs
+const { symbols: c } = dlopen(LIBRARY, {
   read: { args: [i32, pointer, u64], returns: i64 },
   write: { args: [i32, pointer, u64], returns: i64 },
   statx: { args: [i32, pointer, i32, u32, pointer], returns: i32 },
   rename: { args: [pointer, pointer], returns: i32 },
   link: { args: [pointer, pointer], returns: i32 },
   unlink: { args: [pointer], returns: i32 },
-  rmdir: { args: [pointer], returns: i32 },
-  mkdir: { args: [pointer, u32], returns: i32 },
-  readlink: { args: [pointer, pointer, u64], returns: i64 },
-  access: { args: [pointer, i32], returns: i32 },
-  utimensat: { args: [i32, pointer, pointer, i32], returns: i32 },
-  getdents64: { args: [i32, pointer, u64], returns: i64 },
+  geteuid: { args: [], returns: u32 },
 });
+const others = lazily(
+  () =>
+    dlopen(LIBRARY, {
+      rmdir: { args: [pointer], returns: i32 },
+      mkdir: { args: [pointer, u32], returns: i32 },
+      readlink: { args: [pointer, pointer, u64], returns: i64 },
+      access: { args: [pointer, i32], returns: i32 },
+      utimensat: { args: [i32, pointer, pointer, i32], returns: i32 },
+      getdents64: { args: [i32, pointer, u64], returns: i64 },
+    }).symbols,
+);
 
 // include/uapi/asm-generic/fcntl.h
 const O_WRONLY = 1;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const O_TRUNC = 0o1000;
+const O_APPEND = 0o2000;
 const O_NOFOLLOW = 0o400000;
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_EMPTY_PATH = 0x1000;
 // include/uapi/linux/stat.h: the same on every architecture, unlike stat(2)
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_SIZE = 256;
@@ -89,7 +99,7 @@ export function readDescriptor(fd: number, path: string): string {
   let length = 0;
   let streaming: TextDecoder | undefined;
   for (;;) {
-    const n = Number(c.read(fd, ptr(buffer), BigInt(buffer.length)));
+    const n = Number(c.read(fd, ptr(buffer), buffer.length));
     if (n < 0) {
       const errno = lastErrno();
       if (errno === Errno.EINTR) continue;
@@ -114,6 +124,35 @@ export function readFile(path: string, links: Links = "follow"): string {
   } finally {
     close(fd);
   }
+}
+
+/**
+ * The content of a file of Berth's own: neither a link's nor another user's, who could have put there what root then does.
+ * Undefined where there is none. Throws `SysError`: ELOOP for a link, EPERM for another user's.
+ */
+export function readOwnFile(path: string): string | undefined {
+  let fd;
+  try {
+    fd = open(path, O_NOFOLLOW | O_NONBLOCK);
+  } catch (e) {
+    if (isMissing(e)) return undefined;
+    throw e;
+  }
+  try {
+    const owner = ownerOf(fd, path);
+    if (owner !== 0 && owner !== c.geteuid())
+      throw new SysError(`read ${path}, which is of user ${owner}`, Errno.EPERM);
+    return readDescriptor(fd, path);
+  } finally {
+    close(fd);
+  }
+}
+
+function ownerOf(fd: number, path: string): number {
+  const empty = cString("");
+  const bytes = new Uint8Array(STATX_SIZE);
+  check("stat", path, c.statx(fd, ptr(empty), AT_EMPTY_PATH, STATX_BASIC_STATS, ptr(bytes)));
+  return new DataView(bytes.buffer).getUint32(20, true);
 }
 
 /** {@link readFile}; undefined where there is no such file. Throws `SysError` for other errors. */
@@ -144,13 +183,30 @@ export function writeFile(path: string, content: string, { mode = 0o644, only }:
   const how = only === "new" ? O_CREAT | O_EXCL : only === "present" ? 0 : O_CREAT | O_TRUNC;
   const fd = open(path, O_WRONLY | O_NOFOLLOW | how, mode);
   try {
-    let rest = encoder.encode(content);
-    while (rest.length > 0) {
-      const n = Number(c.write(fd, ptr(rest), BigInt(rest.length)));
-      const errno = n < 0 ? lastErrno() : 0;
-      if (n < 0 && errno !== Errno.EINTR) throw new SysError(`write ${path}`, errno);
-      if (n > 0) rest = rest.subarray(n);
-    }
+    writeDescriptor(fd, content, path);
+  } finally {
+    close(fd);
+  }
+}
+
+/** Writes all of a text to an open file; `path` is for the error only. Throws `SysError`; what was written by then stays. */
+export function writeDescriptor(fd: number, content: string, path: string): void {
+  let rest = encoder.encode(content);
+  while (rest.length > 0) {
+    const n = Number(c.write(fd, ptr(rest), rest.length));
+    const errno = n < 0 ? lastErrno() : 0;
+    if (n > 0) rest = rest.subarray(n);
+    else if (errno === Errno.EAGAIN) Bun.sleepSync(1); // a pipe that somebody made non-blocking, and nobody reads just now
+    else if (errno !== Errno.EINTR) throw new SysError(`write ${path}`, errno);
+  }
+}
+
+/** Adds text to the end of a file, in one write(2). Throws `SysError`, ELOOP for a symbolic link. */
+export function appendFile(path: string, text: string, mode: number): void {
+  const fd = open(path, O_WRONLY | O_NOFOLLOW | O_CREAT | O_APPEND, mode);
+  try {
+    const bytes = encoder.encode(text);
+    check("write", path, c.write(fd, ptr(bytes), bytes.length));
   } finally {
     close(fd);
   }
@@ -184,7 +240,7 @@ export function removeDirectory(path: string): void {
     else removeFile(`${path}/${name}`);
   }
   const p = cString(path);
-  if (c.rmdir(ptr(p)) === 0) return;
+  if (others().rmdir(ptr(p)) === 0) return;
   const e = new SysError(`rmdir ${path}`, lastErrno());
   if (!isMissing(e)) throw e;
 }
@@ -192,7 +248,7 @@ export function removeDirectory(path: string): void {
 /** Makes a directory where it is missing, and those above it. Throws `SysError`. */
 export function makeDirectory(path: string, mode = 0o755): void {
   const p = cString(path);
-  if (c.mkdir(ptr(p), mode) === 0) return;
+  if (others().mkdir(ptr(p), mode) === 0) return;
   const errno = lastErrno();
   const above = path.slice(0, path.lastIndexOf("/"));
   if (errno === Errno.ENOENT && above !== "") {
@@ -234,14 +290,14 @@ export function isThere(path: string): boolean {
 /** What a symbolic link says. Throws `SysError`. */
 export function readLink(path: string): string {
   const p = cString(path);
-  const n = check("readlink", path, c.readlink(ptr(p), ptr(buffer), BigInt(buffer.length)));
+  const n = check("readlink", path, others().readlink(ptr(p), ptr(buffer), buffer.length));
   return decoder.decode(buffer.subarray(0, n));
 }
 
 /** True where this process may execute the file. */
 export function isExecutable(path: string): boolean {
   const p = cString(path);
-  return c.access(ptr(p), X_OK) === 0;
+  return others().access(ptr(p), X_OK) === 0;
 }
 
 /** Sets the time of a file's last change, milliseconds since the epoch. Throws `SysError`. */
@@ -249,7 +305,7 @@ export function setModified(path: string, milliseconds: number): void {
   const [p, seconds] = [cString(path), Math.floor(milliseconds / 1000)];
   const time = [BigInt(seconds), BigInt(Math.floor((milliseconds - seconds * 1000) * 1e6))];
   const times = new Uint8Array(new BigInt64Array([...time, ...time]).buffer);
-  check("set the time of", path, c.utimensat(AT_FDCWD, ptr(p), ptr(times), 0));
+  check("set the time of", path, others().utimensat(AT_FDCWD, ptr(p), ptr(times), 0));
 }
 
 /** What is in a directory, in no order; nothing where there is none. Throws `SysError`, ELOOP for a link that is to be refused. */
@@ -264,7 +320,7 @@ export function listDirectory(path: string, links: Links = "follow"): DirectoryE
   const entries: DirectoryEntry[] = [];
   try {
     for (;;) {
-      const n = check("list", path, c.getdents64(fd, ptr(buffer), BigInt(buffer.length)));
+      const n = check("list", path, others().getdents64(fd, ptr(buffer), buffer.length));
       if (n === 0) return entries;
       const v = new DataView(buffer.buffer, 0, n);
       for (let at = 0; at < n; at += v.getUint16(at + 16, true)) {

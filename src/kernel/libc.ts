@@ -3,29 +3,45 @@
 import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { Errno, SysError } from "./errno.ts";
 
-const { i32, i64, u32, u64, ptr: pointer } = FFIType;
-const { symbols: c } = dlopen("libc.so.6", {
+const { i32, i64_fast: i64, u32, u64, ptr: pointer } = FFIType;
+const LIBRARY = "libc.so.6";
+// Linking a symbol takes 8 µs (its caller is compiled): these are the ones that an attachment needs.
+const { symbols: c } = dlopen(LIBRARY, {
   __errno_location: { args: [], returns: pointer },
   socket: { args: [i32, i32, i32], returns: i32 },
   setsockopt: { args: [i32, i32, i32, pointer, u32], returns: i32 },
-  getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
-  bind: { args: [i32, pointer, u32], returns: i32 },
-  connect: { args: [i32, pointer, u32], returns: i32 },
-  listen: { args: [i32, i32], returns: i32 },
-  getpeername: { args: [i32, pointer, pointer], returns: i32 },
-  accept4: { args: [i32, pointer, pointer, i32], returns: i32 },
   sendto: { args: [i32, pointer, u64, i32, pointer, u32], returns: i64 },
   recvfrom: { args: [i32, pointer, u64, i32, pointer, pointer], returns: i64 },
   open: { args: [pointer, i32, i32], returns: i32 },
   close: { args: [i32], returns: i32 },
   flock: { args: [i32, i32], returns: i32 },
   setns: { args: [i32, i32], returns: i32 },
-  unshare: { args: [i32], returns: i32 },
-  mount: { args: [pointer, pointer, pointer, u64, pointer], returns: i32 },
-  umount2: { args: [pointer, i32], returns: i32 },
+  umask: { args: [u32], returns: u32 },
   getrandom: { args: [pointer, u64, u32], returns: i64 },
-  syscall: { args: [i64, i64, i64, i64, i64, i64], returns: i64 },
 });
+
+/** The others, from the first use of one of them on. */
+const others = lazily(
+  () =>
+    dlopen(LIBRARY, {
+      getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
+      bind: { args: [i32, pointer, u32], returns: i32 },
+      connect: { args: [i32, pointer, u32], returns: i32 },
+      listen: { args: [i32, i32], returns: i32 },
+      getpeername: { args: [i32, pointer, pointer], returns: i32 },
+      accept4: { args: [i32, pointer, pointer, i32], returns: i32 },
+      unshare: { args: [i32], returns: i32 },
+      mount: { args: [pointer, pointer, pointer, u64, pointer], returns: i32 },
+      umount2: { args: [pointer, i32], returns: i32 },
+      syscall: { args: [i64, i64, i64, i64, i64, i64], returns: i64 },
+    }).symbols,
+);
+
+/** What `make` makes, made when it is first asked for. */
+export function lazily<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => (made ??= make());
+}
 
 /** setns(2), unshare(2): the network namespace (include/uapi/linux/sched.h). */
 export const CLONE_NEWNET = 0x40000000;
@@ -86,6 +102,14 @@ export function close(fd: number): void {
   c.close(fd);
 }
 
+/** What no file of Berth's is for: writing by others. What is secret states a mode of its own. */
+export const UMASK = 0o022;
+
+/** umask(2): the caller's may be anything, and programs that are started inherit it. */
+export function setUmask(mask: number): void {
+  c.umask(mask);
+}
+
 /** flock(2); repeated where a signal interrupts it. Throws {@link SysError}. */
 export function flock(fd: number, operation: number): void {
   checkRetrying("flock", () => c.flock(fd, operation));
@@ -94,7 +118,7 @@ export function flock(fd: number, operation: number): void {
 /** getrandom(2): so many random bytes, 256 at most. Throws {@link SysError}. (Web Crypto takes 0.2 ms for its first.) */
 export function randomBytes(count: number): Uint8Array {
   const bytes = new Uint8Array(count);
-  checkRetrying("getrandom", () => c.getrandom(ptr(bytes), BigInt(count), 0));
+  checkRetrying("getrandom", () => c.getrandom(ptr(bytes), count, 0));
   return bytes;
 }
 
@@ -105,19 +129,19 @@ export function setns(fd: number, type: number): void {
 
 /** unshare(2) for this thread. Throws {@link SysError}. */
 export function unshare(flags: number): void {
-  check(`unshare 0x${flags.toString(16)}`, c.unshare(flags));
+  check(`unshare 0x${flags.toString(16)}`, others().unshare(flags));
 }
 
 /** mount(2). Throws {@link SysError}. */
 export function mount(source: string, target: string, type: string, flags: number, data = ""): void {
   const [s, t, y, d] = [cString(source), cString(target), cString(type), cString(data)];
-  check(`mount ${type === "" ? source : type} on ${target}`, c.mount(ptr(s), ptr(t), ptr(y), flags, ptr(d)));
+  check(`mount ${type === "" ? source : type} on ${target}`, others().mount(ptr(s), ptr(t), ptr(y), flags, ptr(d)));
 }
 
 /** umount2(2) with MNT_DETACH. Throws {@link SysError}. */
 export function unmount(target: string): void {
   const t = cString(target);
-  check(`umount ${target}`, c.umount2(ptr(t), MNT_DETACH));
+  check(`umount ${target}`, others().umount2(ptr(t), MNT_DETACH));
 }
 
 /** Numbers that all architectures share (include/uapi/asm-generic/unistd.h); glibc names these calls from 2.36 on. */
@@ -128,7 +152,7 @@ const FSCONFIG_CMD_CREATE = 6;
 
 function systemCall(name: keyof typeof SYS, ...args: readonly number[]): number {
   const [a = 0, b = 0, d = 0, e = 0, f = 0] = args;
-  return check(name, c.syscall(SYS[name], a, b, d, e, f));
+  return check(name, others().syscall(SYS[name], a, b, d, e, f));
 }
 
 /** Mounts a file system that has no source, at no place: a descriptor of its root. Throws {@link SysError}. */
@@ -175,7 +199,7 @@ export function makeCharacterDevice(directoryFd: number, name: string, major: nu
   const n = cString(name);
   // the kernel's own form of a device number (new_encode_dev of include/linux/kdev_t.h)
   const device = (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12);
-  check(`mknod ${name}`, c.syscall(number, directoryFd, ptr(n), S_IFCHR | 0o600, device, 0));
+  check(`mknod ${name}`, others().syscall(number, directoryFd, ptr(n), S_IFCHR | 0o600, device, 0));
 }
 
 /** socket(2), close-on-exec. The socket stays in the network namespace this thread is in. Throws {@link SysError}. */
@@ -190,13 +214,15 @@ export function setSocketOption(fd: number, level: number, option: number, value
 
 /** setsockopt(2) with an int. Throws {@link SysError}. */
 export function setSocketInt(fd: number, level: number, option: number, value: number): void {
-  setSocketOption(fd, level, option, new Uint8Array(new Int32Array([value]).buffer));
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setInt32(0, value, true);
+  setSocketOption(fd, level, option, bytes);
 }
 
 /** getsockopt(2) into a buffer whose content goes in too, and which the answer must fill. Throws {@link SysError}. */
 export function getSocketOption(fd: number, level: number, option: number, value: Uint8Array): void {
   const length = new Uint32Array([value.length]);
-  check(`getsockopt(${level}, ${option})`, c.getsockopt(fd, level, option, ptr(value), ptr(length)));
+  check(`getsockopt(${level}, ${option})`, others().getsockopt(fd, level, option, ptr(value), ptr(length)));
 }
 
 const SOL_SOCKET = 1;
@@ -206,22 +232,24 @@ const SO_SNDTIMEO = 21;
 /** Bounds every receive, send, connect and accept on the socket: `milliseconds` later it fails with EAGAIN (connect: EINPROGRESS). */
 export function setSocketTimeout(fd: number, milliseconds: number): void {
   const microseconds = Math.ceil(milliseconds * 1000); // rounded up: zero would mean no limit
-  const value = new Uint8Array(
-    new BigInt64Array([BigInt(Math.floor(microseconds / 1e6)), BigInt(microseconds % 1e6)]).buffer,
-  );
+  // struct timeval: two 64-bit numbers, of which these fill the lower halves
+  const value = new Uint8Array(16);
+  const v = new DataView(value.buffer);
+  v.setUint32(0, Math.floor(microseconds / 1e6), true);
+  v.setUint32(8, microseconds % 1e6, true);
   setSocketOption(fd, SOL_SOCKET, SO_RCVTIMEO, value);
   setSocketOption(fd, SOL_SOCKET, SO_SNDTIMEO, value);
 }
 
 /** bind(2). Throws {@link SysError}. */
 export function bind(fd: number, address: Uint8Array): void {
-  check("bind", c.bind(fd, ptr(address), address.length));
+  check("bind", others().bind(fd, ptr(address), address.length));
 }
 
 /** connect(2). Throws {@link SysError}, ETIMEDOUT after the socket's timeout. */
 export function connect(fd: number, address: Uint8Array): void {
   try {
-    checkRetrying("connect", () => c.connect(fd, ptr(address), address.length));
+    checkRetrying("connect", () => others().connect(fd, ptr(address), address.length));
   } catch (e) {
     throw e instanceof SysError && e.errno === Errno.EINPROGRESS ? new SysError("connect", Errno.ETIMEDOUT) : e;
   }
@@ -229,19 +257,19 @@ export function connect(fd: number, address: Uint8Array): void {
 
 /** listen(2). Throws {@link SysError}. */
 export function listen(fd: number, backlog: number): void {
-  check("listen", c.listen(fd, backlog));
+  check("listen", others().listen(fd, backlog));
 }
 
 /** accept4(2): the new descriptor. Throws {@link SysError}. */
 export function accept(fd: number): number {
-  return checkRetrying("accept", () => c.accept4(fd, null, null, SOCK_CLOEXEC));
+  return checkRetrying("accept", () => others().accept4(fd, null, null, SOCK_CLOEXEC));
 }
 
 /** getpeername(2): the other end's socket address. Throws {@link SysError}. */
 export function peerAddress(fd: number): Uint8Array {
   const address = new Uint8Array(28);
   const length = new Uint32Array([address.length]);
-  check("getpeername", c.getpeername(fd, ptr(address), ptr(length)));
+  check("getpeername", others().getpeername(fd, ptr(address), ptr(length)));
   return address.subarray(0, length[0]);
 }
 
@@ -251,7 +279,7 @@ export function send(fd: number, bytes: Uint8Array, address?: Uint8Array): numbe
     c.sendto(
       fd,
       ptr(bytes),
-      BigInt(bytes.length),
+      bytes.length,
       0,
       address === undefined ? null : ptr(address),
       address === undefined ? 0 : address.length,
@@ -261,5 +289,5 @@ export function send(fd: number, bytes: Uint8Array, address?: Uint8Array): numbe
 
 /** recv(2): the number of bytes received; `flags` as in recv(2). Throws {@link SysError}, EAGAIN after the socket's timeout. */
 export function receive(fd: number, into: Uint8Array, flags = 0): number {
-  return checkRetrying("recv", () => c.recvfrom(fd, ptr(into), BigInt(into.length), flags, null, null));
+  return checkRetrying("recv", () => c.recvfrom(fd, ptr(into), into.length, flags, null, null));
 }

@@ -57,7 +57,8 @@ interface Vlan {
 export type SubInterface = Macvlan | Ipvlan | Vlan;
 
 function nameOf<T extends string>(table: Readonly<Record<T, number>>, value: number | undefined): T | undefined {
-  return (Object.keys(table) as T[]).find((k) => table[k] === value);
+  for (const name in table) if (table[name] === value) return name;
+  return undefined;
 }
 
 /** Writes a kind's IFLA_INFO_DATA. */

@@ -1,6 +1,6 @@
 import { Failure } from "../report/failure.ts";
 import { Errno, errnoText, SysError } from "./errno.ts";
-import { makeDirectory, readFile, removeFile, statusOf, writeFile } from "./files.ts";
+import { listDirectory, makeDirectory, readFile, removeFile, statusOf, writeFile } from "./files.ts";
 import { CLONE_NEWNET, close, mount, MS_BIND, open, setns, unmount, unshare } from "./libc.ts";
 import { Netlink } from "./netlink.ts";
 
@@ -9,9 +9,30 @@ const OWN = "/proc/thread-self/ns/net";
 export const OWN_NAMESPACE = "/proc/self/ns/net";
 const NAMED = "/run/netns";
 const O_NONBLOCK = 0o4000;
+/** How often it is tried to return from a namespace, a millisecond apart: the kernel may be short of memory for a moment. */
+const RETURNS = 100;
 
 /** Keeps code that would outlive the section out: a function that returns a promise does not fit. */
 type Synchronous<T> = T & (T extends PromiseLike<unknown> ? never : unknown);
+
+/**
+ * Back to the former namespace. Where the kernel refuses that for good this process must not go on: it would take the
+ * container's namespace for the host's. It ends as if it were killed, which its records are made for.
+ */
+function goHome(home: number): void {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      setns(home, CLONE_NEWNET);
+      return;
+    } catch (e) {
+      if (attempt === RETURNS) {
+        console.error(`berth: return from a network namespace: ${String(e)}. This cannot go on from here.`);
+        process.exit(1);
+      }
+      Bun.sleepSync(1);
+    }
+  }
+}
 
 /** An open network namespace. It lives at least as long as this object. */
 export class Namespace implements Disposable {
@@ -30,7 +51,8 @@ export class Namespace implements Disposable {
   }
 
   /**
-   * Runs synchronous code with this thread in the namespace, then returns to the former one.
+   * Runs synchronous code with this thread in the namespace, then returns to the former one. Where the kernel does not let
+   * it return, the process ends.
    *
    * Only FFI calls and `files.ts` belong inside: asynchronous I/O and new processes use other threads,
    * and a thread first made inside stays in this namespace for good. Throws what `f` throws, `SysError` where setns fails.
@@ -42,7 +64,7 @@ export class Namespace implements Disposable {
       try {
         return f();
       } finally {
-        setns(home, CLONE_NEWNET);
+        goHome(home);
       }
     } finally {
       close(home);
@@ -129,7 +151,7 @@ export function addNamedNamespace(name: string): string {
     try {
       mount(OWN, path, "", MS_BIND);
     } finally {
-      setns(home, CLONE_NEWNET);
+      goHome(home);
     }
   } finally {
     close(home);
@@ -146,6 +168,40 @@ export function deleteNamedNamespace(name: string): void {
     if (!(e instanceof SysError) || (e.errno !== Errno.ENOENT && e.errno !== Errno.EINVAL)) throw e;
   }
   removeFile(path);
+}
+
+/** Where programs keep namespaces by name: `ip netns`, CNI runtimes, Docker. */
+const NAMED_BY_OTHERS = [NAMED, "/run/docker/netns"];
+
+/** A network namespace that can be reached. */
+export interface SeenNamespace {
+  readonly path: string;
+  readonly inode: number;
+  /** Numbers of the processes whose first thread is in it. */
+  readonly processes: readonly number[];
+}
+
+/** The network namespaces that are named or have a process, but for this thread's own. What ends meanwhile is left out. */
+export function listNamespaces(): SeenNamespace[] {
+  const own = statusOf(OWN)?.inode;
+  const found = new Map<number, { path: string; inode: number; processes: number[] }>();
+  const see = (path: string, pid?: number): void => {
+    let inode;
+    try {
+      inode = statusOf(path)?.inode;
+    } catch {
+      return; // another user's, or ended
+    }
+    if (inode === undefined || inode === own) return;
+    const known = found.get(inode) ?? { path, inode, processes: [] };
+    found.set(inode, known);
+    if (pid !== undefined) known.processes.push(pid);
+  };
+  for (const directory of NAMED_BY_OTHERS) for (const { name } of listDirectory(directory)) see(`${directory}/${name}`);
+  for (const { name } of listDirectory("/proc")) {
+    if (/^\d+$/u.test(name)) see(processNamespacePath(Number(name)), Number(name));
+  }
+  return [...found.values()];
 }
 
 /** The kernel's identity of this boot (a UUID); state that belongs to the kernel dies with it. */

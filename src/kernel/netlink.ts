@@ -56,16 +56,23 @@ interface Message {
   readonly payload: Uint8Array;
 }
 
-/** Encodes a message with its header, padded to four bytes. */
-export function encodeMessage(request: Request, flags: number, sequence: number): Uint8Array {
-  const length = HEADER + request.body.length;
-  const bytes = new Uint8Array((length + 3) & ~3);
+/** Encodes messages with their headers, each padded to four bytes, under sequence numbers from `first` on. */
+export function encodeMessages(requests: readonly Request[], flags: number, first: number): Uint8Array {
+  let size = 0;
+  for (const { body } of requests) size += (HEADER + body.length + 3) & ~3;
+  const bytes = new Uint8Array(size);
   const v = new DataView(bytes.buffer);
-  v.setUint32(0, length, true);
-  v.setUint16(4, request.type, true);
-  v.setUint16(6, request.flags | flags, true);
-  v.setUint32(8, sequence, true);
-  bytes.set(request.body, HEADER);
+  let at = 0;
+  let sequence = first;
+  for (const request of requests) {
+    const length = HEADER + request.body.length;
+    v.setUint32(at, length, true);
+    v.setUint16(at + 4, request.type, true);
+    v.setUint16(at + 6, request.flags | flags, true);
+    v.setUint32(at + 8, sequence++, true);
+    bytes.set(request.body, at + HEADER);
+    at += (length + 3) & ~3;
+  }
   return bytes;
 }
 
@@ -157,19 +164,16 @@ export class Netlink implements Disposable {
    * never came (EAGAIN) counts as failed, though it may have been carried out.
    */
   batch(requests: readonly Request[]): (SysError | undefined)[] {
-    const errors: (SysError | undefined)[] = [];
-    for (let at = 0; at < requests.length; at += BATCH) errors.push(...this.#chunk(requests.slice(at, at + BATCH)));
-    return errors;
-  }
-
-  #chunk(requests: readonly Request[]): (SysError | undefined)[] {
+    if (requests.length > BATCH) return [...this.batch(requests.slice(0, BATCH)), ...this.batch(requests.slice(BATCH))];
     const first = this.#sequence + 1;
-    send(this.#fd, concatenate(this.#encode(requests)));
+    send(this.#fd, this.#encode(requests));
     return this.#acknowledgements(requests, first);
   }
 
-  #encode(requests: readonly Request[]): Uint8Array[] {
-    return requests.map((r) => encodeMessage(r, NLM_F_REQUEST | NLM_F_ACK, ++this.#sequence));
+  #encode(requests: readonly Request[]): Uint8Array {
+    const first = this.#sequence + 1;
+    this.#sequence += requests.length;
+    return encodeMessages(requests, NLM_F_REQUEST | NLM_F_ACK, first);
   }
 
   /**
@@ -180,7 +184,7 @@ export class Netlink implements Disposable {
   static together(requests: readonly { readonly nl: Netlink; readonly request: Request }[]): (SysError | undefined)[] {
     const sent = requests.map(({ nl, request }) => {
       const first = nl.#sequence + 1;
-      return { nl, request, first, bytes: concatenate(nl.#encode([request])) };
+      return { nl, request, first, bytes: nl.#encode([request]) };
     });
     const errnos = writeTogether(sent.map(({ nl, bytes }) => ({ fd: nl.#fd, bytes })));
     return sent.map(({ nl, request, first, bytes }, i) => {
@@ -193,11 +197,13 @@ export class Netlink implements Disposable {
 
   /** The answers to requests that were sent, of which the first had this sequence number. */
   #acknowledgements(requests: readonly Request[], first: number): (SysError | undefined)[] {
-    const errors: (SysError | undefined)[] = requests.map(() => undefined);
-    const answered = new Set<number>();
+    const errors: (SysError | undefined)[] = [];
+    for (const _ of requests) errors.push(undefined);
+    const answered: boolean[] = [];
+    let missing = requests.length;
     let lost: number | undefined;
     const what = requests[0]?.what ?? "";
-    while (answered.size < requests.length) {
+    while (missing > 0) {
       let messages;
       try {
         messages = this.#receive(what, lost === undefined ? 0 : MSG_DONTWAIT);
@@ -209,13 +215,15 @@ export class Netlink implements Disposable {
           continue;
         }
         const errno = lost ?? e.errno;
-        return errors.map((error, i) => (answered.has(i) ? error : new SysError(requests[i]?.what ?? what, errno)));
+        return requests.map((r, i) => (answered[i] === true ? errors[i] : new SysError(r.what, errno)));
       }
       for (const m of messages) {
         const i = m.sequence - first;
-        if (m.type !== NLMSG_ERROR || i < 0 || i >= requests.length) continue;
-        errors[i] = messageError(m, requests[i]?.what ?? what);
-        answered.add(i);
+        const request = requests[i];
+        if (m.type !== NLMSG_ERROR || request === undefined || answered[i] === true) continue;
+        errors[i] = messageError(m, request.what);
+        answered[i] = true;
+        missing--;
       }
     }
     return errors;
@@ -224,7 +232,7 @@ export class Netlink implements Disposable {
   /** Sends one request that is answered by one message, and returns its payload. Throws `SysError`. */
   get(request: Request): Uint8Array {
     const sequence = ++this.#sequence;
-    send(this.#fd, encodeMessage(request, NLM_F_REQUEST, sequence));
+    send(this.#fd, encodeMessages([request], NLM_F_REQUEST, sequence));
     for (;;) {
       for (const m of this.#receive(request.what)) {
         if (m.sequence !== sequence) continue;
@@ -261,7 +269,7 @@ export class Netlink implements Disposable {
 
   #dumpOnce(request: Request): Uint8Array[] | undefined {
     const sequence = ++this.#sequence;
-    send(this.#fd, encodeMessage(request, NLM_F_REQUEST | NLM_F_DUMP, sequence));
+    send(this.#fd, encodeMessages([request], NLM_F_REQUEST | NLM_F_DUMP, sequence));
     const all: Uint8Array[] = [];
     for (let whole = true; ;) {
       let messages;
@@ -288,16 +296,4 @@ export class Netlink implements Disposable {
   [Symbol.dispose](): void {
     close(this.#fd);
   }
-}
-
-function concatenate(parts: readonly Uint8Array[]): Uint8Array {
-  const [only] = parts;
-  if (only !== undefined && parts.length === 1) return only;
-  const all = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
-  let at = 0;
-  for (const p of parts) {
-    all.set(p, at);
-    at += p.length;
-  }
-  return all;
 }

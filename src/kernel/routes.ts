@@ -115,7 +115,9 @@ export function newRoute(
 ): Request {
   const replace = options.replace === true;
   return {
-    what: `${replace ? "replace" : "add"} route ${describeRoute(route, linkName)}`,
+    get what() {
+      return `${replace ? "replace" : "add"} route ${describeRoute(route, linkName)}`;
+    },
     type: RTM_NEWROUTE,
     flags: NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL),
     body: routeBody(route, linkIndex, options.protocol ?? RTPROT_BERTH),

@@ -2,6 +2,8 @@
 import { readFileSync } from "node:fs";
 import { parseJson } from "../ipam/json.ts";
 import { Failure } from "../report/failure.ts";
+import { callId, log } from "../report/log.ts";
+import { withoutUser } from "../report/redact.ts";
 import { version } from "../report/version.ts";
 import type { Credentials } from "./credentials.ts";
 
@@ -56,7 +58,7 @@ export class Http {
     this.#timeoutMs = timeoutMs;
     this.#tls = {
       ...(caFile === undefined ? {} : { ca: certificates(caFile) }),
-      ...(verify ? {} : { rejectUnauthorized: false }),
+      rejectUnauthorized: verify, // said in any case: NODE_TLS_REJECT_UNAUTHORIZED=0 stands for what is not said
     };
   }
 
@@ -81,11 +83,13 @@ export class Http {
   }
 
   async #once({ method, url, headers, body }: Request): Promise<Answer> {
+    const start = performance.now();
     const response = await fetch(url, {
       method,
       headers: {
         accept: "application/json",
         "user-agent": `berth/${version}`,
+        "x-openstack-request-id": callId(), // services log it as global_request_id beside their own
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...headers,
       },
@@ -93,8 +97,16 @@ export class Http {
       redirect: "error",
       signal: AbortSignal.timeout(this.#timeoutMs),
       tls: this.#tls,
+      verbose: false, // BUN_CONFIG_VERBOSE_FETCH would print tokens
     });
     const content = await limited(response);
+    log("debug", "request", () => ({
+      method,
+      url: withoutUser(url),
+      status: response.status,
+      ms: Math.round(performance.now() - start),
+      answer: response.headers.get("x-openstack-request-id"),
+    }));
     return {
       status: response.status,
       headers: response.headers,
@@ -153,7 +165,7 @@ function isUntrusted(e: unknown): boolean {
 
 function untrusted({ doing, method, url }: Request, cause: unknown): Failure {
   const otherName = codeOf(cause) === "ERR_TLS_CERT_ALTNAME_INVALID";
-  return new Failure("config", `${doing}: ${method} ${url}: the server's certificate: ${codeOf(cause)}`, {
+  return new Failure("config", `${doing}: ${method} ${withoutUser(url)}: the server's certificate: ${codeOf(cause)}`, {
     advice: otherName
       ? "The certificate is for another name than the URL's: use the name that it was made for."
       : 'Name the cloud\'s certificates with "cacert" in clouds.yaml (OS_CACERT).',
@@ -162,7 +174,7 @@ function untrusted({ doing, method, url }: Request, cause: unknown): Failure {
 }
 
 function unanswered({ doing, method, url }: Request, why: string, cause: unknown): Failure {
-  return new Failure("busy", `${doing}: ${method} ${url}: ${why}`, {
+  return new Failure("busy", `${doing}: ${method} ${withoutUser(url)}: ${why}`, {
     advice: "Look whether the host reaches the cloud's API; then try again.",
     cause,
   });

@@ -1,6 +1,7 @@
 // A session with a cloud: a token of Keystone's, kept on disk between processes, and requests to its network service.
 import * as v from "valibot";
 import { Failure } from "../report/failure.ts";
+import { withoutUser } from "../report/redact.ts";
 import type { Credentials, Named, Proof } from "./credentials.ts";
 import { failureOf } from "./errors.ts";
 import { type Answer, Http, type Request } from "./http.ts";
@@ -98,7 +99,7 @@ export class Session {
 
   async #login(): Promise<Grant> {
     const { authUrl, source } = this.credentials;
-    const doing = `log in to ${authUrl} with ${source}`;
+    const doing = `log in to ${withoutUser(authUrl)} with ${source}`;
     const answer = await this.#http.send({
       method: "POST",
       url: `${authUrl}/auth/tokens`,
@@ -150,7 +151,7 @@ export class Session {
     if (!/^https?:$/u.test(URL.parse(endpoint.url)?.protocol ?? "")) {
       throw new Failure(
         "config",
-        `${doing}: the network service's endpoint is ${endpoint.url}: it is no http or https URL`,
+        `${doing}: the network service's endpoint is ${withoutUser(endpoint.url)}: it is no http or https URL`,
       );
     }
     const plain = endpoint.url.replace(/\/+$/u, "");

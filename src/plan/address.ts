@@ -50,7 +50,7 @@ export const address: StepType<AddressStep> = {
     const dad = step.dad === undefined || step.dad === "link" ? "" : step.dad === "off" ? " nodad" : " optimistic";
     const metric = step.metric === undefined ? "" : ` metric ${step.metric}`;
     const brd = !step.address.ip.includes(":") && step.address.prefix < 31 ? " brd +" : "";
-    const command = `${shell.ip(step.where)} address add ${formatCidr(step.address)}${brd} dev ${quote(step.link)}${metric}${dad}`;
+    const command = `${shell.ip(step.where)} address ${shell.marks ? "add" : "replace"} ${formatCidr(step.address)}${brd} dev ${quote(step.link)}${metric}${dad}`;
     return [shell.marks ? `${command} # and proto ${RTPROT_BERTH}, which ip knows from 6.4 on` : command];
   },
 

@@ -18,12 +18,15 @@ import { quote } from "./shell.ts";
 import type { AccessLinkStep, LinkStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 
-/** True for a link that Berth made for this step: the creating message carries kind, group and MAC. */
-export function isOwn(link: Link, step: LinkStep | AccessLinkStep): boolean {
+/**
+ * True for a link that Berth made for this step: the creating message carries kind, group and MAC. Whoever is in the
+ * container may have changed the MAC since, but hardly the alias.
+ */
+export function isOwn(link: Link, step: LinkStep): boolean {
   return (
     link.kind === step.detail.kind &&
     link.group === LINK_GROUP_BERTH &&
-    (step.mac === undefined || link.mac === step.mac)
+    (step.mac === undefined || link.mac === step.mac || (step.owner !== undefined && link.alias === step.owner))
   );
 }
 

@@ -31,8 +31,10 @@ export interface PipelineOptions {
   readonly links?: KnownLinks;
 }
 
-/** Errors of receiving an answer, not of carrying out the request. */
-const unanswered: ReadonlySet<number> = new Set([Errno.EAGAIN, Errno.ENOBUFS]);
+/** An error of receiving an answer, not of carrying out the request. */
+function isUnanswered({ errno }: SysError): boolean {
+  return errno === Errno.EAGAIN || errno === Errno.ENOBUFS;
+}
 
 /** The plain judgement: the kernel refused. */
 export function refused(error: SysError): Failure {
@@ -117,14 +119,16 @@ export class Pipeline {
       this.#queues[where] = [];
       const place = this.places.at(where);
       if (place === undefined) continue;
-      const errors = place.netlink.batch(queue.map((q) => q.request));
-      queue.forEach((q, i) => {
+      const requests: Request[] = [];
+      for (const { request } of queue) requests.push(request);
+      const errors = place.netlink.batch(requests);
+      for (const [i, { step, judge }] of queue.entries()) {
         const error = errors[i];
         // no answer is no refusal: such a request may have been carried out
-        if (error === undefined || unanswered.has(error.errno)) this.#reached.add(q.step);
-        const failure = error === undefined ? undefined : q.judge(error);
-        if (failure !== undefined && !this.#failed.has(q.step)) this.#failed.set(q.step, failure);
-      });
+        if (error === undefined || isUnanswered(error)) this.#reached.add(step);
+        const failure = error === undefined ? undefined : judge(error);
+        if (failure !== undefined && !this.#failed.has(step)) this.#failed.set(step, failure);
+      }
     }
   }
 
@@ -163,6 +167,7 @@ export class Pipeline {
 
   /** The failures so far, in the order of their steps. */
   failures(): Failure[] {
+    if (this.#failed.size === 0) return [];
     return [...this.#failed].toSorted(([a], [b]) => a - b).map(([, f]) => f);
   }
 

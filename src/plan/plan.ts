@@ -1,56 +1,54 @@
 // A plan read four ways: applied, undone, verified, explained.
 import { asFailure, Failure } from "../report/failure.ts";
+import { log } from "../report/log.ts";
 import { mark } from "../report/trace.ts";
-import { accessLink } from "./access-link.ts";
-import { addressPairs } from "./address-pairs.ts";
 import { address } from "./address.ts";
-import { announce } from "./announce.ts";
-import { down } from "./down.ts";
-import { device } from "./device.ts";
 import { HostSection, type LockHost } from "./host-section.ts";
 import { link } from "./link.ts";
-import { neighbour } from "./neighbour.ts";
 import { Pipeline, type PipelineOptions } from "./pipeline.ts";
 import type { Places } from "./places.ts";
-import { probe } from "./probe.ts";
-import { reach } from "./reach.ts";
 import { route } from "./route.ts";
-import { rule } from "./rule.ts";
-import { settle } from "./settle.ts";
 import { inside, shellFor } from "./shell.ts";
 import type { Step } from "./step.ts";
 import type { Occasion, StepType } from "./step-type.ts";
 import { sysctl } from "./sysctl.ts";
-import { tableRule } from "./table-rule.ts";
-import { tap } from "./tap.ts";
 import { up } from "./up.ts";
 
 /** An attachment's ordered list of small changes. */
 export type Plan = readonly Step[];
 
-const types: { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>> } = {
-  link,
-  device,
-  "access-link": accessLink,
-  sysctl,
-  address,
-  up,
-  down,
-  tap,
-  settle,
-  probe,
-  announce,
-  reach,
-  route,
-  rule,
-  "table-rule": tableRule,
-  neighbour,
-  "address-pairs": addressPairs,
-};
+type Types = { readonly [T in Step["type"]]: StepType<Extract<Step, { type: T }>> };
 
+/** The types that every attachment has. */
+const common = { link, sysctl, address, up, route };
+/** The others are loaded where a plan has such a step. */
+const others: { readonly [T in Exclude<Step["type"], keyof typeof common>]: () => Promise<Types[T]> } = {
+  "access-link": async () => (await import("./access-link.ts")).accessLink,
+  device: async () => (await import("./device.ts")).device,
+  down: async () => (await import("./down.ts")).down,
+  tap: async () => (await import("./tap.ts")).tap,
+  settle: async () => (await import("./settle.ts")).settle,
+  probe: async () => (await import("./probe.ts")).probe,
+  announce: async () => (await import("./announce.ts")).announce,
+  reach: async () => (await import("./reach.ts")).reach,
+  rule: async () => (await import("./rule.ts")).rule,
+  "table-rule": async () => (await import("./table-rule.ts")).tableRule,
+  neighbour: async () => (await import("./neighbour.ts")).neighbour,
+  "address-pairs": async () => (await import("./address-pairs.ts")).addressPairs,
+};
+const loaded: Partial<Record<Step["type"], unknown>> = { ...common };
+
+/** Loads the types of a plan's steps. */
+async function load(plan: Plan): Promise<void> {
+  for (const { type } of plan) {
+    if (loaded[type] === undefined && type in others) loaded[type] = await others[type as keyof typeof others]();
+  }
+}
+
+/** The type of a step of a plan that was given to {@link load}. */
 function typeOf<S extends Step>(step: S): StepType<S> {
-  // the table pairs each type's name with its module; TypeScript cannot follow that through a union
-  return types[step.type] as unknown as StepType<S>;
+  // the tables pair each type's name with its module; TypeScript cannot follow that through a union
+  return loaded[step.type] as StepType<S>;
 }
 
 /** What a plan needs beside its namespaces. */
@@ -68,6 +66,7 @@ export interface PlanOptions extends PipelineOptions {
  * @returns what the caller ought to know though it succeeded, a sentence each
  */
 export async function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<readonly string[]> {
+  await load(plan);
   const pipeline = new Pipeline(places, options);
   try {
     using section = new HostSection(options.lockHost);
@@ -77,26 +76,35 @@ export async function applyPlan(plan: Plan, places: Places, options: PlanOptions
       const done = typeOf(step).apply(step, pipeline);
       if (done instanceof Promise) await done;
       mark(`step ${step.type}`);
+      log("debug", "apply", () => ({ step: step.type, where: step.where }));
     }
     pipeline.flushOrThrow();
     mark("flushed");
     return pipeline.remarks;
   } catch (thrown) {
-    const first = asFailure(thrown, "apply the plan");
-    const undone = await undoSteps(
-      plan.filter((_, i) => pipeline.applied(i)),
-      places,
-      "rollback",
-      options.lockHost,
-    );
-    if (undone.length === 0) throw first;
-    const rest = undone.map((f) => f.message).join("; ");
-    throw new Failure(first.reason, `${first.message}. Undoing what was done failed too: ${rest}`, {
-      cause: first,
-      incomplete: true,
-      ...(first.advice === undefined ? {} : { advice: first.advice }),
-    });
+    const done = plan.filter((_, i) => pipeline.applied(i));
+    throw await rollBack(asFailure(thrown, "apply the plan"), done, places, options.lockHost);
   }
+}
+
+/**
+ * Undoes steps that were applied a moment ago because something failed after them.
+ * @returns the failure to report: it says so where something could not be undone
+ */
+export async function rollBack(
+  first: Failure,
+  done: Plan,
+  places: Places,
+  lockHost: LockHost | undefined,
+): Promise<Failure> {
+  const undone = await undoSteps(done, places, "rollback", lockHost);
+  if (undone.length === 0) return first;
+  const rest = undone.map((f) => f.message).join("; ");
+  return new Failure(first.reason, `${first.message}. Undoing what was done failed too: ${rest}`, {
+    cause: first,
+    incomplete: true,
+    ...(first.advice === undefined ? {} : { advice: first.advice }),
+  });
 }
 
 /**
@@ -105,6 +113,7 @@ export async function applyPlan(plan: Plan, places: Places, options: PlanOptions
  * @returns what did not hold, a sentence each
  */
 export async function mendPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<string[]> {
+  await load(plan);
   const pipeline = new Pipeline(places, options);
   using section = new HostSection(options.lockHost);
   const found: string[] = [];
@@ -134,10 +143,11 @@ export function undoPlan(plan: Plan, places: Places, lockHost?: LockHost): Promi
 
 /** The steps to be undone one by one: addresses, routes and neighbours of a link that the plan made go with that link, and those of a NIC that leaves. */
 function withoutWhatGoesWithLinks(plan: Plan): Plan {
-  const links = new Set(
-    plan.flatMap((s) => (s.type === "link" || s.type === "device" ? [`${s.where} ${s.name}`] : [])),
-  );
-  return plan.filter((s) => !("link" in s && links.has(`${s.where} ${s.link}`)));
+  const links: string[] = [];
+  for (const s of plan) if (s.type === "link" || s.type === "device") links.push(`${s.where} ${s.name}`);
+  const rest: Step[] = [];
+  for (const s of plan) if (!("link" in s && links.includes(`${s.where} ${s.link}`))) rest.push(s);
+  return rest;
 }
 
 async function undoSteps(
@@ -146,11 +156,13 @@ async function undoSteps(
   occasion: Occasion,
   lockHost: LockHost | undefined,
 ): Promise<Failure[]> {
+  await load(plan);
   const pipeline = new Pipeline(places);
   using section = new HostSection(lockHost);
   for (const [i, step] of withoutWhatGoesWithLinks(plan).toReversed().entries()) {
     if (step.where !== "cloud" && !places.reaches(step)) continue;
     pipeline.begin(i);
+    log("debug", "undo", () => ({ step: step.type, where: step.where, occasion }));
     try {
       section.enter(step.where, () => pipeline.flush());
       const done = typeOf(step).undo(step, pipeline, occasion);
@@ -165,6 +177,7 @@ async function undoSteps(
 
 /** Compares a plan with the kernel: a sentence for each thing that does not hold. */
 export async function verifyPlan(plan: Plan, places: Places): Promise<string[]> {
+  await load(plan);
   const found: string[] = [];
   for (const step of plan) {
     if (step.where === "cloud" && !places.reaches(step)) continue;
@@ -175,19 +188,22 @@ export async function verifyPlan(plan: Plan, places: Places): Promise<string[]> 
 }
 
 /** The commands that would have built the same state; paste them into a root shell on the host. */
-export function explainPlan(plan: Plan, netns: string): string[] {
+export async function explainPlan(plan: Plan, netns: string): Promise<string[]> {
   const shell = shellFor(netns);
+  await load(plan);
   return plan.flatMap((step) => typeOf(step).explain(step, shell));
 }
 
 /** The commands for somebody who is in the namespace where a plan is to be applied by hand. */
-export function explainInside(plan: Plan): string[] {
+export async function explainInside(plan: Plan): Promise<string[]> {
+  await load(plan);
   return plan.flatMap((step) => typeOf(step).explain(step, inside));
 }
 
 /** The commands that would undo it; what goes with a link that is deleted is left out. */
-export function explainUndo(plan: Plan, netns: string): string[] {
+export async function explainUndo(plan: Plan, netns: string): Promise<string[]> {
   const shell = shellFor(netns);
+  await load(plan);
   return withoutWhatGoesWithLinks(plan)
     .toReversed()
     .flatMap((step) => typeOf(step).explainUndo(step, shell));

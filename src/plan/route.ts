@@ -116,7 +116,7 @@ export const route: StepType<RouteStep> = {
   explain(step, shell) {
     const { source, mtu, advmss, onlink } = step.route;
     const words = [
-      ...identity("add", step, shell),
+      ...identity(shell.marks ? "add" : "replace", step, shell),
       ...(source === undefined ? [] : ["src", source]),
       ...(mtu === undefined ? [] : ["mtu", `${mtu}`]),
       ...(advmss === undefined ? [] : ["advmss", `${advmss}`]),
@@ -131,7 +131,7 @@ export const route: StepType<RouteStep> = {
 };
 
 /** What names a route, to make it or to delete it. */
-function identity(verb: "add" | "delete", step: RouteStep, shell: Shell): string[] {
+function identity(verb: "add" | "replace" | "delete", step: RouteStep, shell: Shell): string[] {
   const { dst, gateway, table, metric, scope } = step.route;
   const six = ipFamily(dst.ip) === 6;
   return [

@@ -7,15 +7,27 @@ import { tolerating } from "./pipeline.ts";
 import type { RuleStep } from "./step.ts";
 import type { Shell, StepType } from "./step-type.ts";
 
-function ruleOf(step: RuleStep): Rule {
-  const { from, table, priority } = step;
-  return { family: ipFamily(from), from: hostCidr(from), table, priority };
+function ruleOf({ from, to, table, priority }: RuleStep): Rule {
+  return {
+    family: ipFamily(from ?? to?.ip ?? ""),
+    table,
+    priority,
+    ...(from === undefined ? {} : { from: hostCidr(from) }),
+    ...(to === undefined ? {} : { to }),
+  };
+}
+
+/** Its selectors as `ip rule` takes them. */
+function selectors({ from, to }: Rule): string {
+  return [
+    ...(from === undefined ? [] : [`from ${formatCidr(from)}`]),
+    ...(to === undefined ? [] : [`to ${formatCidr(to)}`]),
+  ].join(" ");
 }
 
 function command(verb: "add" | "delete", step: RuleStep, shell: Shell): string {
-  const { from, table, priority } = step;
-  const family = ipFamily(from) === 6 ? "-6" : "-4";
-  return `${shell.ip(step.where)} ${family} rule ${verb} priority ${priority} from ${formatCidr(hostCidr(from))} table ${table}${shell.marks ? ` protocol ${RTPROT_BERTH}` : ""}`;
+  const own = ruleOf(step);
+  return `${shell.ip(step.where)} -${own.family} rule ${verb} priority ${own.priority} ${selectors(own)} table ${own.table} protocol ${RTPROT_BERTH}`;
 }
 
 /** The type of step `rule`. */
@@ -31,17 +43,14 @@ export const rule: StepType<RuleStep> = {
 
   verify(step, places) {
     const nl = places.at(step.where)?.netlink;
-    const wanted = formatCidr(hostCidr(step.from));
+    const own = ruleOf(step);
+    const wanted = selectors(own);
     const found =
       nl !== undefined &&
-      listRules(nl, ipFamily(step.from)).some(
-        (r) =>
-          r.table === step.table &&
-          r.priority === step.priority &&
-          r.from !== undefined &&
-          formatCidr(r.from) === wanted,
+      listRules(nl, own.family).some(
+        (r) => r.table === own.table && r.priority === own.priority && selectors(r) === wanted,
       );
-    return found ? [] : [`rule from ${wanted} to table ${step.table}: is not there`];
+    return found ? [] : [`rule ${wanted}, table ${step.table}: is not there`];
   },
 
   explain(step, shell) {

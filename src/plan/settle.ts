@@ -1,6 +1,7 @@
 import { type Address, listAddresses } from "../kernel/addresses.ts";
 import { findLink } from "../kernel/links.ts";
 import { probeIpv6 } from "../kernel/ndisc.ts";
+import { SCOPE_LINK } from "../kernel/routes.ts";
 import { Failure } from "../report/failure.ts";
 import { AddressConflict } from "./conflict.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -23,30 +24,40 @@ function list(addresses: readonly Address[]): string {
   return addresses.map((a) => a.cidr.ip).join(", ");
 }
 
+/** Waits for the addresses of a link that `counts` names. */
+function wait(step: SettleStep, pipeline: Pipeline, counts: (address: Address) => boolean): void {
+  const index = pipeline.indexOrThrow(step.where, step.link);
+  pipeline.flushOrThrow();
+  const nl = pipeline.settled(step.where);
+  if (nl === undefined) return;
+  for (let waited = 0; ; waited += POLL_MS) {
+    const addresses = listAddresses(nl, index).filter(counts);
+    const duplicate = addresses.find((a) => a.duplicate);
+    if (duplicate !== undefined) throw conflict(step, duplicate.cidr.ip, pipeline);
+    const tentative = addresses.filter((a) => a.tentative);
+    if (tentative.length === 0) return;
+    if (waited >= step.timeoutMs) {
+      throw new Failure(
+        "busy",
+        `wait for duplicate address detection of ${list(tentative)} on ${step.link}: no end after ${step.timeoutMs} ms`,
+        { advice: "Detection ends only while the parent has carrier: check its cable or its peer." },
+      );
+    }
+    Bun.sleepSync(POLL_MS);
+  }
+}
+
 /** The type of step `settle`. */
 export const settle: StepType<SettleStep> = {
   follows: true,
 
   apply(step, pipeline) {
-    const index = pipeline.indexOrThrow(step.where, step.link);
-    pipeline.flushOrThrow();
-    const nl = pipeline.settled(step.where);
-    if (nl === undefined) return;
-    for (let waited = 0; ; waited += POLL_MS) {
-      const addresses = listAddresses(nl, index);
-      const duplicate = addresses.find((a) => a.duplicate);
-      if (duplicate !== undefined) throw conflict(step, duplicate.cidr.ip, pipeline);
-      const tentative = addresses.filter((a) => a.tentative);
-      if (tentative.length === 0) return;
-      if (waited >= step.timeoutMs) {
-        throw new Failure(
-          "busy",
-          `wait for duplicate address detection of ${list(tentative)} on ${step.link}: no end after ${step.timeoutMs} ms`,
-          { advice: "Detection ends only while the parent has carrier: check its cable or its peer." },
-        );
-      }
-      Bun.sleepSync(POLL_MS);
-    }
+    wait(step, pipeline, () => true);
+  },
+
+  // the link's own address, which the kernel checks since it is up, is no route's source
+  mend(step, pipeline) {
+    wait(step, pipeline, (a) => a.scope !== SCOPE_LINK);
   },
 
   undo() {

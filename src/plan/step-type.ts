@@ -33,7 +33,7 @@ export interface StepType<S extends Step> {
 export interface Shell {
   /** `ip`, with the namespace where it is the container's. */
   ip(where: Where): string;
-  /** Whether what is made gets Berth's marks, by which it is undone. */
+  /** Whether what is made gets Berth's marks, by which it is undone; without them it may be there already, and is replaced. */
   readonly marks: boolean;
   /** A prefix that runs any program in the namespace; empty on the host. */
   within(where: Where): string;

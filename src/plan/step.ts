@@ -21,6 +21,8 @@ export interface LinkStep {
   readonly mac?: string;
   /** The `ifalias`, where it is not left to the step that sets the link up. */
   readonly alias?: string;
+  /** The `ifalias` that it has once it is up: by it the link is Berth's own whatever MAC somebody gave it. */
+  readonly owner?: string;
 }
 
 /** Moves a NIC of the host into the container's namespace, under the attachment's name. */
@@ -167,12 +169,14 @@ export interface RouteStep {
   readonly route: Route;
 }
 
-/** Adds a rule: packets from an address look their route up in a table before the main one. */
+/** Adds a rule: packets from an address, or to some, look their route up in a table before the main one. */
 export interface RuleStep {
   readonly type: "rule";
   readonly where: Where;
-  /** The address, without prefix length. */
-  readonly from: string;
+  /** The address, without prefix length; absent: any. */
+  readonly from?: string;
+  /** Absent: anywhere. */
+  readonly to?: Cidr;
   readonly table: number;
   readonly priority: number;
 }

@@ -1,4 +1,5 @@
 // What must be done so that a host has what a site file wants.
+import { withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import { keyFileName } from "../attachment/key.ts";
 import { type AttachmentRecord, isOrphan } from "../attachment/record.ts";
@@ -20,8 +21,8 @@ function deviation(record: AttachmentRecord, wanted: Wanted): string | undefined
   if (record.allocation === undefined) return "it was never finished";
   if (record.netns !== wanted.netns) return `it is in ${record.netns}, and shall be in ${wanted.netns}`;
   if (record.config !== wanted.text || record.kind !== wanted.kind) return "its network is configured otherwise";
-  const has = record.allocation.ips.map((lease) => lease.address.replace(/\/.*/u, ""));
-  const lacking = wanted.ips.map((ip) => parseIp(ip.replace(/\/.*/u, "")) ?? ip).filter((ip) => !has.includes(ip));
+  const has = record.allocation.ips.map((lease) => withoutPrefix(lease.address));
+  const lacking = wanted.ips.map((ip) => parseIp(withoutPrefix(ip)) ?? ip).filter((ip) => !has.includes(ip));
   if (lacking.length > 0) return `it has ${has.join(", ") || "no address"}, and shall have ${lacking.join(", ")}`;
   const link = record.plan.find((step) => step.type === "link");
   const mac = link?.type === "link" ? link.mac : undefined;

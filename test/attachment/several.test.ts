@@ -154,7 +154,7 @@ describe("three networks of one container", () => {
       w.removeNamespace("c");
     }
     expect(w.snapshot("")).toEqual(before);
-  });
+  }, 170_000); // 300 processes
 
   test("one after the other, in each of the six orders, or in one process at once, the same", async () => {
     let expected: string[] | undefined;

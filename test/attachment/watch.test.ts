@@ -72,12 +72,11 @@ describe("berth repair --watch", () => {
   test("a parent that is deleted is waited for, said once, and mended when it is there again", async () => {
     watcher.log = "";
     w.deleteLink("", "eth1");
-    await until("it is said", () =>
-      watcher.log.includes("failed  tasks/c1/eth0: find the parent, eth1: there is no such link"),
-    );
+    const sentence = "failed  tasks/c1/eth0: find the parent, eth1: there is no such link";
+    await until("it is said", () => watcher.log.includes(sentence));
     w.plug("tasks", "", "eth1");
     await until("it works again", talks);
-    expect(watcher.log.split("failed  ").length).toBe(2);
+    expect(watcher.log.split(sentence).length).toBe(2); // of a parent that is half made something else may be said
   });
 
   test("another host address is followed", async () => {

@@ -202,6 +202,9 @@ describe("the life of an attachment", () => {
     expect(json(berth("gc", "--json"))).toEqual({
       collected: [{ network: "tasks", containerId: "gone", ifName: "eth0" }],
       cloud: [],
+      removed: [],
+      strays: [],
+      unrecorded: [],
       errors: [],
     });
     expect(w.ip("", "route show proto 98")).toBe("");

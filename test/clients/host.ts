@@ -121,10 +121,10 @@ export class ClientHost extends TestWorld {
     run(["berth", "check"]);
   }
 
-  /** What answers on an address, asked from the host, the LAN peer and beyond the router: replies find their way. */
-  answers(cidr: string): void {
+  /** What answers on an address, asked from the host, the LAN peer and beyond the router, or from others: replies find their way. */
+  answers(cidr: string, askers: readonly string[] = [HOST, "peer", "desk"]): void {
     const ip = bare(cidr);
-    for (const from of [HOST, "peer", "desk"]) this.run(from, ["busybox", "ping", "-c", "1", "-W", "3", ip]);
+    for (const from of askers) this.run(from, ["busybox", "ping", "-c", "1", "-W", "3", ip]);
   }
 
   /** That the host's own port leads to a container's web server, as the plugin `portmap` promises. */
@@ -151,7 +151,9 @@ export class ClientHost extends TestWorld {
       const family = isIpv6(cidr) ? "-6 " : "";
       const routes = ip(`${family}route show dev eth0`);
       expect(routes.map((r) => r["dst"])).toContain("default");
-      expect(routes.map((r) => r["dst"])).toContain(isIpv6(cidr) ? HOST_IPS[1] : HOST_IPS[0]); // host access
+      const [toHost = {}] = ip(`route get ${isIpv6(cidr) ? HOST_IPS[1] : HOST_IPS[0]}`);
+      expect(toHost).toMatchObject({ dev: "eth0", prefsrc: bare(cidr) }); // host access
+      expect(toHost).not.toHaveProperty("gateway");
     }
   }
 

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { repair } from "../../src/attachment/repair.ts";
+import { describeStep, findStrays, removeStrays } from "../../src/attachment/strays.ts";
 import { listRecords } from "../../src/attachment/record.ts";
 import { ping } from "../../src/kernel/icmp.ts";
 import { findLink } from "../../src/kernel/links.ts";
@@ -114,6 +115,20 @@ describe("a NIC that is moved into the container", () => {
     expect((await call("DEL", network())).text).toBe("");
     expect(w.link("", "nic5")).toMatchObject({ mac: NIC_MAC, group: 0, alias: "" });
     expect(findLink(w.netlink("c"), "eth0")).toBeUndefined();
+  });
+
+  test("whose record was lost is found by its marks, and taken back", async () => {
+    await call("ADD", network());
+    const failures: unknown[] = [];
+    const found = (): readonly string[] =>
+      findStrays((f) => failures.push(f)).strays.flatMap((s) => s.plan.map(describeStep));
+    expect(found()).toEqual([]);
+    rmSync("/run/berth", { recursive: true });
+    expect(found()).toEqual(["NIC nic5"]);
+    await removeStrays((f) => failures.push(f));
+    expect(failures).toEqual([]);
+    expect(w.link("", "nic5")).toMatchObject({ mac: NIC_MAC, group: 0, alias: "" });
+    expect(found()).toEqual([]);
   });
 
   test("whose former name is another's by now comes back all the same, and is named; DEL goes on when that is gone", async () => {

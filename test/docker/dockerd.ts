@@ -1,6 +1,7 @@
 // What dockerd does with a network plugin: it sends requests, and does to a link what the answer to Join says (libnetwork's
 // osl package). The requests are those that Docker 20.10 was seen to send (recorded/).
 import { mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { type Cidr, contains, parseCidr } from "../../src/address/cidr.ts";
 import { HOST, type Json, type TestWorld } from "../world.ts";
 
 /** A request as it was recorded, and of calls that choose something the answer that Docker went on with. */
@@ -49,6 +50,11 @@ export function textOf(value: Json | undefined): string {
   return typeof value === "string" ? value : "";
 }
 
+/** A destination as `ip` prints it. */
+function routeOf(dst: string): Cidr | undefined {
+  return parseCidr(dst.includes("/") ? dst : `${dst}/${dst.includes(":") ? 128 : 32}`);
+}
+
 /** Docker's side of the protocols, in a world. */
 export class Dockerd {
   readonly #world: TestWorld;
@@ -68,10 +74,12 @@ export class Dockerd {
   }
 
   /** One request, as it is; a body that is text is sent as such. */
-  async send(call: string, body: unknown): Promise<Answer> {
+  async send(call: string, body: unknown, signal?: AbortSignal): Promise<Answer> {
     const response = await fetch(`http://plugin/${call}`, {
       unix: this.#socket,
       method: "POST",
+      headers: { Host: "%2Frun%2Fdocker%2Fplugins%2Fberth.sock" }, // as Docker's client has it
+      ...(signal === undefined ? {} : { signal }),
       body: typeof body === "string" ? body : JSON.stringify(body),
     });
     return { status: response.status, body: (await response.json()) as Answer["body"] };
@@ -124,6 +132,11 @@ export class Dockerd {
     this.#world.removeNamespace(name);
   }
 
+  /** Every container ends. */
+  endAll(): void {
+    for (const name of this.#sandboxes) this.end(`${NAMESPACES}/${name}`);
+  }
+
   #create(id: string, request: Readonly<Record<string, Json>>, answer: Answer): void {
     const asked = request["Interface"] as Record<string, string> | null;
     const chosen = answer.body["Interface"] as Record<string, string> | undefined;
@@ -160,6 +173,7 @@ export class Dockerd {
     w.ip(ns, `link set ${InterfaceName.SrcName} down`);
     w.ip(ns, `link set ${InterfaceName.SrcName} name ${name}`);
     if (endpoint.mac !== "") w.ip(ns, `link set ${name} address ${endpoint.mac}`);
+    for (const address of endpoint.addresses) this.#refuseOverlap(ns, address);
     for (const address of endpoint.addresses)
       w.ip(ns, `address add ${address} dev ${name}${address.includes(":") ? " nodad" : ""}`);
     w.ip(ns, `link set ${name} up`);
@@ -170,6 +184,17 @@ export class Dockerd {
     if (Gateway !== "" && !has("4")) w.ip(ns, `route add default via ${Gateway} dev ${name}`);
     if (GatewayIPv6 !== "" && !has("6")) w.ip(ns, `-6 route add default via ${GatewayIPv6} dev ${name}`);
     Object.assign(endpoint, { sandbox: ns, source: InterfaceName.SrcName, name });
+  }
+
+  /** libnetwork gives a container no address that a route of its main table leads to (osl, checkRouteConflict). */
+  #refuseOverlap(ns: string, address: string): void {
+    const own = parseCidr(address);
+    for (const { dst } of this.#world.ipJson(ns, `-${address.includes(":") ? 6 : 4} route show table main`)) {
+      const other = typeof dst === "string" && dst !== "default" ? routeOf(dst) : undefined;
+      if (own === undefined || other === undefined) continue;
+      if (contains(own, other.ip) || contains(other, own.ip))
+        throw new Error(`cannot program address ${address}: it conflicts with the route to ${textOf(dst)}`);
+    }
   }
 
   #leave(id: string): void {

@@ -151,23 +151,20 @@ describe("the provider of a configuration", () => {
     [{ type: "static" }, "static"],
     [{ type: "host-local", subnet: "10.0.0.0/24" }, "host-local"],
     [{ type: "dhcp" }, "dhcp"],
-  ])("%j", (ipam, type) => {
-    expect(providerFor(ipam, { delegate: noCall }).type).toBe(type);
+  ])("%j", async (ipam, type) => {
+    expect((await providerFor(ipam, { delegate: noCall })).type).toBe(type);
   });
 
   test("takes the capability's ranges", async () => {
     const ipRanges = [[{ subnet: "10.9.0.0/24" }]];
-    const preview = await providerFor({ type: "host-local" }, { ipRanges, delegate: noCall }).preview(
-      holder("a"),
-      [],
-      seat,
-    );
+    const provider = await providerFor({ type: "host-local" }, { ipRanges, delegate: noCall });
+    const preview = await provider.preview(holder("a"), [], seat);
     expect(preview.ips).toEqual([{ address: "10.9.0.2/24", gateway: "10.9.0.1" }]);
   });
 
-  test("is refused where its configuration cannot work", () => {
+  test("is refused where its configuration cannot work", async () => {
     for (const ipam of [{ type: "host-local" }, { type: "../evil" }, { type: ".." }]) {
-      expect(() => providerFor(ipam, { delegate: noCall })).toThrow(Failure);
+      expect((await failureOf(providerFor(ipam, { delegate: noCall }))).reason).toBe("config");
     }
   });
 });

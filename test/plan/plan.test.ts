@@ -114,6 +114,8 @@ const plan: fc.Arbitrary<Step[]> = fc
     const rule = { type: "rule", where: "container", table: 777, priority: 980 } as const;
     if (v4 && extra.includes("rules")) steps.push({ ...rule, from: "192.168.122.177" });
     if (v6 && extra.includes("rules")) steps.push({ ...rule, from: "fd22::177" });
+    if (v4 && extra.includes("rules")) steps.push({ ...rule, to: cidr("192.168.10.0/24") });
+    if (v6 && extra.includes("rules")) steps.push({ ...rule, to: cidr("fd10::22/128"), from: "fd22::177" });
     if (v4 && extra.includes("default"))
       steps.push({ type: "route", ...inC, route: { dst: cidr("0.0.0.0/0"), gateway: "192.168.122.1" } });
     if (v6 && extra.includes("default"))
@@ -240,11 +242,11 @@ describe("on the real kernel", () => {
         const built = state();
         await undoPlan(steps, places);
         // where `ip` refuses what the plan tolerates (a route that is there), the shell goes on
-        const script = explainPlan(steps, NETNS).join("\n");
+        const script = (await explainPlan(steps, NETNS)).join("\n");
         expect(script).not.toContain("undefined");
         Bun.spawnSync(["sh", "-c", script]);
         expect(state()).toEqual(built);
-        const back = explainUndo(steps, NETNS).map((line) =>
+        const back = (await explainUndo(steps, NETNS)).map((line) =>
           line.replace(/^# with the last attachment that uses it: /u, ""),
         );
         w.run(["sh", "-e", "-c", back.join("\n")]);

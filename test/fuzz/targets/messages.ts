@@ -6,7 +6,7 @@ import { readChain } from "../../../src/kernel/firewall.ts";
 import { newSubInterface, parseLink } from "../../../src/kernel/links.ts";
 import { readAdvertisement } from "../../../src/kernel/ndisc.ts";
 import { newNeighbour, parseNeighbour } from "../../../src/kernel/neighbours.ts";
-import { decodeMessages, encodeMessage, messageError, type Request } from "../../../src/kernel/netlink.ts";
+import { decodeMessages, encodeMessages, messageError, type Request } from "../../../src/kernel/netlink.ts";
 import { newRoute, parseRoute } from "../../../src/kernel/routes.ts";
 import { newRule, parseRule } from "../../../src/kernel/rules.ts";
 import { Broken, type Target } from "../engine.ts";
@@ -54,9 +54,9 @@ const requests: readonly Request[] = [
 
 /** The answers: requests have the same form as what the kernel tells of each thing; errors quote the request. */
 const answers: readonly Uint8Array[] = [
-  ...requests.map((request, i) => encodeMessage(request, 0, i + 1)),
+  ...requests.map((request, i) => encodeMessages([request], 0, i + 1)),
   ...requests.map((request, i) => {
-    const quoted = encodeMessage(request, 0, i + 1);
+    const quoted = encodeMessages([request], 0, i + 1);
     const text = new TextEncoder().encode("Invalid prefix for given prefix length\0");
     const body = new Uint8Array(4 + quoted.length + 4 + text.length);
     const v = new DataView(body.buffer);
@@ -65,7 +65,7 @@ const answers: readonly Uint8Array[] = [
     v.setUint16(4 + quoted.length, 4 + text.length, true);
     v.setUint16(6 + quoted.length, 1, true);
     body.set(text, 8 + quoted.length);
-    return encodeMessage({ what: "", type: 2, flags: 0x200, body }, 0, i + 1);
+    return encodeMessages([{ what: "", type: 2, flags: 0x200, body }], 0, i + 1);
   }),
 ];
 

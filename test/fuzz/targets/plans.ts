@@ -71,7 +71,7 @@ export const planTarget: Target<Case> = {
     parent: r.once(4) ? hostileText(r) : "eth1",
     netns: r.once(3) ? hostileText(r) : "/run/netns/c1",
   }),
-  run({ config: json, result: given, parent: name, netns }) {
+  async run({ config: json, result: given, parent: name, netns }) {
     const config = readConfig(JSON.parse(JSON.stringify(json)));
     const kind = kindOf(config, "berth");
     const detail = subInterfaceOf(config, kind);
@@ -98,7 +98,7 @@ export const planTarget: Target<Case> = {
     });
     for (const step of plan)
       if (step.type === "sysctl" && !/^net\/ipv[46]\/conf\/eth0\/\w+$/u.test(step.key)) throw new Broken(step.key);
-    for (const line of [...explainPlan(plan, netns), ...explainUndo(plan, netns)]) {
+    for (const line of [...(await explainPlan(plan, netns)), ...(await explainUndo(plan, netns))]) {
       const sign = unquoted(line);
       if (sign !== undefined) throw new Broken(`${JSON.stringify(sign)} is not quoted in ${JSON.stringify(line)}`);
     }

@@ -23,6 +23,14 @@ export const recordSamples: readonly AttachmentRecord[] = [
     config,
     cniPath: "/opt/cni/bin",
     site: "/etc/berth/site.yaml",
+    guest: {
+      mac: "02:00:00:00:00:05",
+      mtu: 1500,
+      steps: [{ type: "up", where: "container", link: "eth0", guest: true }],
+      held: true,
+      foreignLink: true,
+      process: { pid: 1, started: 2, namespace: "4026531836" },
+    },
     allocation: {
       ips: [{ address: "10.1.0.7/24", gateway: "10.1.0.1" }],
       routes: [{ dst: "0.0.0.0/0", gw: "10.1.0.1", mtu: 1400, advmss: 1360, priority: 1, table: 98, scope: 0 }],
@@ -88,6 +96,17 @@ export const recordSamples: readonly AttachmentRecord[] = [
         metric: 2000000,
       },
       { type: "up", where: "container", link: "eth0", alias: "berth:lan/c1/eth0" },
+      { type: "down", where: "container", link: "eth0" },
+      {
+        type: "tap",
+        where: "host",
+        tapOf: "eth0",
+        path: "/run/berth/taps/c1",
+        process: 1,
+        uid: 0,
+        gid: 0,
+        mode: 0o600,
+      },
       { type: "settle", where: "container", link: "eth0", timeoutMs: 10000 },
       { type: "announce", where: "container", link: "eth0", addresses: ["10.1.0.7"] },
       {

@@ -144,7 +144,7 @@ export const recordTarget: Target<RecordCase> = {
     const thing = r.once(10) ? odd(r) : r.once(5) ? { text: mutateText(r, JSON.stringify(json) ?? "") } : { json };
     return { thing, neighbour: r.once(3) };
   },
-  run({ thing, neighbour }) {
+  async run({ thing, neighbour }) {
     const place = (records ??= new Place("records"));
     const directory = "/run/berth/attachments";
     rmSync(directory, { recursive: true, force: true });
@@ -158,9 +158,9 @@ export const recordTarget: Target<RecordCase> = {
       const all = listRecords((failure) => place.checkTold(failure.message));
       const want = neighbour ? 1 : 0;
       if (all.length < want) throw new Broken("a neighbour's record was lost");
-      for (const record of all) checkRecord(record);
+      for (const record of all) await checkRecord(record);
       const one = readRecord({ network: "lan", containerId: "c1", ifName: "eth0" });
-      if (one !== undefined) checkRecord(one);
+      if (one !== undefined) await checkRecord(one);
       recordsOf("lan", "c1");
     } catch (e) {
       if (e instanceof Error) place.checkTold(e.message);
@@ -173,12 +173,12 @@ export const recordTarget: Target<RecordCase> = {
 let records: Place | undefined;
 
 /** What was accepted must be good for all that is done with a record. */
-function checkRecord(record: AttachmentRecord): void {
+async function checkRecord(record: AttachmentRecord): Promise<void> {
   checkKey(record.key);
   const known = ["lan:c1:eth0.json", "lan:c1:eth1.json"];
   if (!known.includes(keyFileName(record.key))) throw new Broken("a record of another file's name");
-  explainUndo(record.plan, record.netns);
-  explainPlan(record.plan, record.netns);
+  await explainUndo(record.plan, record.netns);
+  await explainPlan(record.plan, record.netns);
   try {
     configOf(record);
   } catch (e) {

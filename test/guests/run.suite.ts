@@ -1,0 +1,394 @@
+// Virtual machines that `berth vm run` runs, beside a container that CNI attached: who reaches whom, and what is left.
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { processNamespacePath } from "../../src/kernel/namespaces.ts";
+import { call } from "../cni/call.ts";
+import { HOST, type Snapshot, TestWorld, until } from "../world.ts";
+import { Guest } from "./guest.ts";
+
+const main = `${import.meta.dir}/../../src/main.ts`;
+const CONFIG = "/run/tasks.conf";
+const TAPS = "/run/berth/taps";
+
+const network = {
+  cniVersion: "1.1.0",
+  name: "tasks",
+  type: "berth",
+  kind: "macvlan",
+  master: "eth1",
+  hostAccess: "auto",
+  ipam: {
+    type: "host-local",
+    ranges: [
+      [{ subnet: "192.168.122.0/24", rangeStart: "192.168.122.100" }],
+      [{ subnet: "fd22::/64", rangeStart: "fd22::100" }],
+    ],
+  },
+};
+
+let w: TestWorld;
+let before: Snapshot;
+beforeAll(() => {
+  w = new TestWorld();
+  w.lan("office");
+  w.lan("tasks");
+  for (const name of ["c", "peer", "other"]) w.namespace(name);
+  w.plug("office", HOST, "eth0", "192.168.10.22/24", "fd10::22/64");
+  w.plug("tasks", HOST, "eth1");
+  w.plug("tasks", "peer", "eth0", "192.168.122.9/24", "fd22::9/64");
+  // another host: its own address, and a container of its own on the same LAN
+  w.plug("tasks", "other", "eth0", "192.168.122.8/24", "fd22::8/64");
+  writeFileSync(CONFIG, JSON.stringify(network));
+});
+beforeEach(() => {
+  for (const state of ["/var/lib/cni", "/run/berth"]) rmSync(state, { recursive: true, force: true });
+  before = w.snapshot(HOST);
+});
+afterAll(() => w[Symbol.dispose]());
+
+/** Nothing is left in the kernel, in IPAM, in /run/berth and in /dev. */
+afterEach(() => {
+  expect(w.snapshot(HOST)).toEqual(before);
+  const reservations = "/var/lib/cni/networks/tasks";
+  const left = existsSync(reservations)
+    ? readdirSync(reservations).filter((f) => /^[\da-f]*[.:]/u.test(f) && f !== ".berth")
+    : [];
+  expect(left.filter((f) => !f.startsWith("last"))).toEqual([]);
+  for (const directory of ["/run/berth/attachments", TAPS]) {
+    expect(existsSync(directory) ? readdirSync(directory) : []).toEqual([]);
+  }
+  expect(readdirSync("/dev").filter((f) => f.startsWith("tap-"))).toEqual([]);
+});
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+function berth(...argv: string[]): Outcome {
+  const r = Bun.spawnSync([process.execPath, main, ...argv], { argv0: "berth" });
+  return { code: r.exitCode, out: r.stdout.toString(), err: r.stderr.toString() };
+}
+
+function must(...argv: string[]): string {
+  const { code, out, err } = berth(...argv);
+  expect({ argv, code, err }).toMatchObject({ code: 0 });
+  return out;
+}
+
+interface Row {
+  readonly containerId: string;
+  readonly addresses: readonly string[];
+  readonly guest?: { readonly mac: string; readonly mtu: number; readonly commands: readonly string[] };
+  readonly tap?: string;
+  readonly state: string;
+}
+
+function list(): Row[] {
+  return JSON.parse(must("ls", "--json")) as Row[];
+}
+
+function rowOf(id: string): Row {
+  const row = list().find((r) => r.containerId === id);
+  if (row === undefined) throw new Error(`${id} is not attached`);
+  return row;
+}
+
+/** `berth vm run` of a program, and what it prints. */
+class Run implements AsyncDisposable {
+  readonly process: Bun.Subprocess<"ignore", "pipe", "pipe">;
+
+  constructor(flags: readonly string[], command: readonly string[]) {
+    this.process = Bun.spawn([process.execPath, main, "vm", "run", "--config", CONFIG, ...flags, "--", ...command], {
+      argv0: "berth",
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  }
+
+  /** Ends it as a service manager would. */
+  async end(): Promise<number> {
+    this.process.kill("SIGTERM");
+    return await this.process.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
+  }
+}
+
+/** The world pings once more where the first request was lost to address resolution. */
+function reaches(from: string, to: string): void {
+  try {
+    w.ping(from, to);
+  } catch {
+    w.ping(from, to);
+  }
+}
+
+describe("a guest beside a container", () => {
+  test("reaches it, a LAN peer, another host and its own host, by both families, and is reached", async () => {
+    expect((await call("ADD", network)).json).not.toHaveProperty("code");
+    const container = w.ipJson("c", "address show dev eth0");
+    const info = container[0]?.["addr_info"] as { local: string; scope: string }[];
+    const containerIps = info.filter((a) => a.scope === "global").map((a) => a.local);
+    await using guest = new Guest();
+    await using run = new Run(["--name", "vm1", "--tap-owner", "1000:1000"], guest.command());
+    await guest.ready();
+    const { addresses, guest: part, tap } = rowOf("vm1");
+    expect(addresses).toEqual(["192.168.122.101/24", "fd22::101/64"]);
+    expect(tap).toBe(`${TAPS}/tasks:vm1:tap-vm1`);
+    expect(await guest.run("cat /sys/class/net/eth0/address")).toBe(`${part?.mac}\n`);
+    for (const command of part?.commands ?? []) await guest.run(command);
+    const others = [
+      "192.168.122.9",
+      "fd22::9",
+      "192.168.122.8",
+      "fd22::8",
+      "192.168.10.22",
+      "fd10::22",
+      ...containerIps,
+    ];
+    expect(others.length).toBe(8);
+    for (const ip of others) await guest.run(`ping -c 1 -W 5 ${ip} || ping -c 1 -W 5 ${ip}`);
+    for (const from of [HOST, "peer", "other", "c"]) {
+      for (const to of ["192.168.122.101", "fd22::101"]) reaches(from, to);
+    }
+    expect(must("check")).toContain("ok    tasks/vm1/tap-vm1");
+    // the host is not heard on the guest's link: neither its ARP nor its own IPv6 addresses
+    expect(w.ipJson(HOST, "address show dev tap-vm1")[0]?.["addr_info"]).toEqual([]);
+    // what is not right any more is mended while the guest runs
+    w.ip(HOST, "neigh del 192.168.122.101 dev berth-eth1");
+    expect(berth("check").code).toBe(1);
+    expect(must("repair")).toContain(
+      "mended  tasks/vm1/tap-vm1: neighbour 192.168.122.101 on berth-eth1: is not there",
+    );
+    reaches(HOST, "192.168.122.101");
+    expect(await run.end()).toBe(0);
+    expect((await call("DEL", network)).text).toBe("");
+  });
+
+  test("has a second NIC on another network, and both are its own", async () => {
+    const office = {
+      ...network,
+      name: "office",
+      master: "eth0",
+      ipam: { type: "static", addresses: [{ address: "192.168.10.50/24" }] },
+    };
+    writeFileSync("/run/office.conf", JSON.stringify(office));
+    await using guest = new Guest();
+    const second = ["-netdev", "tap,id=n1,fd={fd2}", "-device", "virtio-net-pci,netdev=n1,mac={mac2},romfile="];
+    await using run = new Run(["--config", "/run/office.conf", "--name", "vm1"], guest.command(...second));
+    await guest.ready();
+    const rows = list();
+    expect(rows.map((r) => r.addresses[0])).toEqual(["192.168.10.50/24", "192.168.122.100/24"]);
+    const macs = await guest.run("cat /sys/class/net/eth0/address /sys/class/net/eth1/address");
+    expect(macs.trim().split("\n")).toEqual([rows[1]?.guest?.mac ?? "", rows[0]?.guest?.mac ?? ""]);
+    for (const command of rows[0]?.guest?.commands ?? []) await guest.run(command.replaceAll("eth0", "eth1"));
+    await guest.run("ping -c 1 -W 5 192.168.10.22 || ping -c 1 -W 5 192.168.10.22");
+    reaches(HOST, "192.168.10.50");
+    await run.end();
+  });
+});
+
+describe("the program of a machine", () => {
+  test("gets a descriptor for each queue; its exit status is the command's", async () => {
+    const run = new Run(
+      ["--name", "vm1", "--queues", "3"],
+      [
+        "sh",
+        "-c",
+        "for fd in 3 4 5 6; do readlink /proc/self/fd/$fd; done; echo {fd} {fds} {mac} {ip} {mtu} {ifname} {other}; exit 7",
+      ],
+    );
+    const [out, err] = await Promise.all([run.process.stdout.text(), run.process.stderr.text()]);
+    expect(await run.process.exited).toBe(7);
+    const node = `${TAPS}/tasks:vm1:tap-vm1`;
+    const mac = /MAC (\S+),/u.exec(err)?.[1] ?? "?";
+    const words = `3 3:4:5 ${mac} 192.168.122.100 1500 tap-vm1 {other}`;
+    expect(out.trim().split("\n")).toEqual([node, node, node, words]);
+  });
+
+  test.each([
+    ["SIGTERM", 128 + 15],
+    ["SIGINT", 128 + 2],
+    ["SIGUSR1", 128 + 10],
+  ] as const)("%s reaches it; a program that it ends is status %d", async (signal, status) => {
+    const run = new Run(["--name", "vm1"], ["sh", "-c", ": {fd}; echo up; exec sleep 60"]);
+    await run.process.stdout.getReader().read();
+    await until("it sleeps", () => list().some((r) => r.state === "attached"));
+    run.process.kill(signal);
+    expect(await run.process.exited).toBe(status);
+  });
+
+  test("outlives Berth where that is killed; gc takes the attachment back after its end, and not before", async () => {
+    const run = new Run(["--name", "vm1"], ["sh", "-c", ": {fd}; echo $$; exec sleep 60"]);
+    const first = await run.process.stdout.getReader().read();
+    const pid = Number(Buffer.from(first.value ?? []).toString());
+    await until("it is the machine's", () =>
+      readFileSync("/run/berth/attachments/tasks:vm1:tap-vm1.json", "utf8").includes(`"pid":${pid}`),
+    );
+    run.process.kill("SIGKILL");
+    await run.process.exited;
+    expect(must("gc")).toBe("nothing to collect\n");
+    expect(berth("vm", "run", "--config", CONFIG, "--name", "vm1", "--", "true", "{fd}")).toMatchObject({
+      code: 1,
+      err: expect.stringContaining(`process ${pid} runs it already`),
+    });
+    process.kill(pid, "SIGKILL");
+    await until("it has ended", () => rowOf("vm1").state === "its process gone");
+    expect(must("gc")).toBe("collected tasks/vm1/tap-vm1\n");
+  });
+
+  test("that is not there, or has no place for the descriptor: nothing is left", () => {
+    const run = (...command: string[]): Outcome =>
+      berth("vm", "run", "--config", CONFIG, "--name", "vm1", "--", ...command);
+    expect(run("no-such-program", "{fd}")).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("start no-such-program"),
+    });
+    expect(run("sleep", "60")).toMatchObject({ code: 1, err: expect.stringContaining("neither {fd} nor {fds}") });
+    expect(run("true", "{fd}", "{fd2}")).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("there is no such network"),
+    });
+    expect(run("true", "{fd}", "{vhostfd}")).toMatchObject({ code: 1, err: expect.stringContaining("Give --vhost.") });
+  });
+});
+
+describe("a device node", () => {
+  /** A container with a /dev of its own. */
+  async function container(): Promise<{ pid: number; [Symbol.dispose]: () => void }> {
+    const p = Bun.spawn(
+      ["unshare", "--net", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /dev; echo up; exec sleep 60"],
+      {
+        stdout: "pipe",
+      },
+    );
+    await p.stdout.getReader().read();
+    return { pid: p.pid, [Symbol.dispose]: () => p.kill("SIGKILL") };
+  }
+
+  test("in a container: made, found wrong, mended, removed; others at its place stay", async () => {
+    using c = await container();
+    const dev = `/proc/${c.pid}/root/dev`;
+    const attach = (...more: string[]): Outcome =>
+      berth(
+        "attach",
+        "--config",
+        CONFIG,
+        "--kind",
+        "macvtap",
+        "--tap-owner",
+        "7:8",
+        "--tap-mode",
+        "0640",
+        "--pid",
+        `${c.pid}`,
+        ...more,
+      );
+    expect(attach()).toMatchObject({ code: 0, out: expect.stringContaining("its device is /dev/tap-eth0") });
+    const stat = (): string => w.run(["stat", "-c", "%F %u:%g %a", `${dev}/tap-eth0`]).trim();
+    expect(stat()).toBe("character special file 7:8 640");
+    // it is the link's own: opened, it is a tap with the link's name
+    const numbers = w.run(["stat", "-c", "%Hr:%Lr", `${dev}/tap-eth0`]).trim();
+    w.run(["chmod", "0666", `${dev}/tap-eth0`]);
+    expect(berth("check")).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("its mode is 0666, planned was 0640"),
+    });
+    must("repair");
+    expect(stat()).toBe("character special file 7:8 640");
+    // the link is made anew, with another number: the node follows
+    w.run(["nsenter", `--net=${processNamespacePath(c.pid)}`, "ip", "link", "delete", "eth0"]);
+    w.ip(HOST, "link add link eth1 name taking type macvtap mode bridge");
+    must("repair");
+    expect(w.run(["stat", "-c", "%Hr:%Lr", `${dev}/tap-eth0`]).trim()).not.toBe(numbers);
+    expect(must("check")).toContain("ok ");
+    w.ip(HOST, "link delete taking");
+    must("detach", "--pid", `${c.pid}`);
+    expect(existsSync(`${dev}/tap-eth0`)).toBe(false);
+    writeFileSync(`${dev}/tap-eth0`, "somebody's");
+    expect(attach()).toMatchObject({ code: 1, err: expect.stringContaining("Something else has that name") });
+    expect(readFileSync(`${dev}/tap-eth0`, "utf8")).toBe("somebody's");
+    expect(attach("--tap-path", "/nowhere/tap")).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("Its directory is not there"),
+    });
+  });
+
+  test("is made in the container, wherever its symbolic links point", async () => {
+    using c = await container();
+    const inContainer = (...argv: string[]): string => w.run(["nsenter", `--mount=/proc/${c.pid}/ns/mnt`, ...argv]);
+    mkdirSync("/run/victim");
+    inContainer("ln", "-s", "/run/victim", "/dev/out");
+    inContainer("ln", "-s", "../../../../../run/victim", "/dev/up");
+    inContainer("mount", "-t", "tmpfs", "tmpfs", "/run");
+    const attach = (path: string): Outcome =>
+      berth("attach", "--config", CONFIG, "--kind", "macvtap", "--tap-path", path, "--pid", `${c.pid}`);
+    for (const path of ["/dev/out/tap", "/dev/up/tap"]) {
+      expect(attach(path)).toMatchObject({ code: 1, err: expect.stringContaining("Its directory is not there") });
+    }
+    inContainer("mkdir", "/run/victim");
+    expect(attach("/dev/out/tap").code).toBe(0);
+    expect(inContainer("ls", "/run/victim")).toBe("tap\n");
+    expect(readdirSync("/run/victim")).toEqual([]);
+    // a link in the node's place is never followed, neither to be given away nor to be removed
+    must("detach", "--pid", `${c.pid}`);
+    writeFileSync("/run/victim/file", "", { mode: 0o600 });
+    inContainer("ln", "-s", "/run/victim/file", "/dev/tap-eth0");
+    expect(attach("/dev/tap-eth0").code).toBe(1);
+    expect(w.run(["stat", "-c", "%a", "/run/victim/file"])).toBe("600\n");
+    rmSync("/run/victim", { recursive: true });
+  });
+
+  const v1 = readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .find((l) => / - cgroup \S+ (\S*,)?devices/u.test(l))
+    ?.split(" ")[4];
+  test.skipIf(v1 === undefined)(
+    "may be opened by a container that its control group forbids all devices (skipped where version 1 is not in force)",
+    async () => {
+      using c = await container();
+      const group = `${v1}/berth-guests-${process.pid}`;
+      mkdirSync(group);
+      try {
+        writeFileSync(`${group}/devices.deny`, "a");
+        writeFileSync(`${group}/cgroup.procs`, `${c.pid}`);
+        must("attach", "--config", CONFIG, "--kind", "macvtap", "--tap-mode", "0600", "--pid", `${c.pid}`);
+        const devices = (): string => readFileSync(`${group}/devices.list`, "utf8").trim();
+        const numbers = w.run(["stat", "-c", "%Hr:%Lr", `/proc/${c.pid}/root/dev/tap-eth0`]).trim();
+        expect(devices()).toBe(`c ${numbers} rw`);
+        expect(must("check")).toContain("ok ");
+        writeFileSync(`${group}/devices.deny`, "a");
+        expect(berth("check")).toMatchObject({ code: 1, out: expect.stringContaining(`may not open ${numbers}`) });
+        must("repair");
+        must("detach", "--pid", `${c.pid}`);
+        expect(devices()).toBe("");
+      } finally {
+        c[Symbol.dispose]();
+        await until("the group is empty", () => readFileSync(`${group}/cgroup.procs`, "utf8") === "");
+        w.run(["rmdir", group]);
+      }
+    },
+  );
+
+  test("of a CNI call: its path is in the result, and DEL without a record takes it away too", async () => {
+    const config = { ...network, kind: "macvtap", tap: { owner: 107, mode: "0600" } };
+    const { json } = await call("ADD", config);
+    const tap = `${TAPS}/tasks:c1:eth0`;
+    expect(json).toMatchObject({ interfaces: [{ name: "eth0", tap }], ips: [{ address: "192.168.122.100/24" }, {}] });
+    expect(w.run(["stat", "-c", "%F %u:%g %a", tap])).toBe("character special file 107:0 600\n");
+    expect(w.ipJson("c", "address show dev eth0")[0]?.["addr_info"]).toEqual([]);
+    expect((await call("CHECK", { ...config, prevResult: json })).text).toBe("");
+    rmSync("/run/berth/attachments", { recursive: true });
+    expect((await call("DEL", { ...config, prevResult: json })).text).toBe("");
+    expect(existsSync(tap)).toBe(false);
+    // the namespace is gone before DEL: the node is on the host
+    expect((await call("ADD", config)).json).not.toHaveProperty("code");
+    w.removeNamespace("c");
+    expect((await call("DEL", config)).text).toBe("");
+    expect(existsSync(tap)).toBe(false);
+    w.namespace("c");
+  });
+});

@@ -1,0 +1,178 @@
+// The program is started by root in somebody's directory, with somebody's variables: nothing of theirs is executed.
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { Executable, isInstalled } from "./executable.ts";
+
+const HERE = "/run/hostile";
+const MARKER = "/run/executed";
+const evil = `require("node:fs").writeFileSync(${JSON.stringify(MARKER)}, process.argv.join(" "));\n`;
+
+let berth: Executable;
+beforeAll(() => {
+  berth = new Executable();
+});
+afterAll(() => berth[Symbol.dispose]());
+
+beforeEach(() => {
+  for (const path of [HERE, MARKER, "/run/berth"]) rmSync(path, { recursive: true, force: true });
+  mkdirSync(`${HERE}/node_modules`, { recursive: true });
+  const variables = "CNI_COMMAND=VERSION\nBERTH_TRACE=1\nBUN_OPTIONS=--preload ./evil.ts\n";
+  const bunfig = 'preload = ["./evil.ts"]\n[run]\npreload = ["./evil.ts"]\n';
+  const files: Record<string, string> = {
+    "evil.ts": evil,
+    "evil.cjs": evil,
+    "index.ts": evil,
+    "main.ts": evil,
+    ".env": variables,
+    ".env.local": variables,
+    ".env.production": variables,
+    "bunfig.toml": bunfig,
+    ".bunfig.toml": bunfig,
+    "package.json": JSON.stringify({
+      name: "x",
+      main: "./evil.ts",
+      imports: { "#x": "./evil.ts" },
+      scripts: { version: "touch /run/executed" },
+    }),
+    "tsconfig.json": JSON.stringify({ compilerOptions: { baseUrl: ".", paths: { "*": ["./evil.ts"] } } }),
+    "clouds.yaml": "clouds: {evil: {auth: {auth_url: 'http://127.0.0.1:9'}}}",
+    "10-lan.conflist": "{}",
+  };
+  for (const [name, text] of Object.entries(files)) writeFileSync(`${HERE}/${name}`, text);
+  for (const name of ["valibot", "@stricli/core", "bun:ffi", "node:fs", "fs"]) {
+    mkdirSync(`${HERE}/node_modules/${name}`, { recursive: true });
+    writeFileSync(`${HERE}/node_modules/${name}/index.js`, evil);
+    writeFileSync(`${HERE}/node_modules/${name}/package.json`, JSON.stringify({ name, main: "index.js" }));
+  }
+});
+
+const CONFIG = JSON.stringify({ cniVersion: "1.0.0", name: "lan", type: "macvlan", master: "none0", ipam: {} });
+const cniEnv = (verb: string): Record<string, string> => ({
+  CNI_COMMAND: verb,
+  CNI_CONTAINERID: "c1",
+  CNI_NETNS: "/run/netns/none",
+  CNI_IFNAME: "eth0",
+  CNI_PATH: "/nowhere",
+});
+
+interface Start {
+  readonly name: string;
+  readonly args?: readonly string[];
+  readonly env?: Record<string, string>;
+  readonly stdin?: string;
+  /** What it must still do. */
+  readonly says: string;
+}
+
+/** Each loads other parts of the program. */
+const starts: readonly Start[] = [
+  { name: "the command", args: ["version"], says: "berth " },
+  { name: "CNI VERSION", env: cniEnv("VERSION"), stdin: "{}", says: "supportedVersions" },
+  { name: "CNI ADD", env: cniEnv("ADD"), stdin: CONFIG, says: '"code":' },
+  { name: "CNI DEL", env: cniEnv("DEL"), stdin: CONFIG, says: "" },
+  { name: "a wrong configuration", env: cniEnv("ADD"), stdin: CONFIG.replace("none0", "a/b"), says: "master" },
+  { name: "berth gc", args: ["gc", "--conf-dir", "/nowhere"], says: "nothing to collect" },
+  { name: "a cloud that is nowhere named", args: ["openstack", "show"], says: "clouds.yaml" },
+];
+
+function run(
+  start: Start,
+  env: Record<string, string> = {},
+  before: readonly string[] = [],
+): { code: number; text: string } {
+  const r = Bun.spawnSync([...before, berth.path, ...(start.args ?? [])], {
+    cwd: HERE,
+    env: { PATH: "/usr/bin:/bin", HOME: "/root", ...start.env, ...env },
+    stdin: Buffer.from(start.stdin ?? ""),
+    stderr: "pipe",
+    timeout: 60_000,
+    killSignal: "SIGKILL",
+  });
+  return { code: r.exitCode, text: r.stdout.toString() + r.stderr.toString() };
+}
+
+describe("a hostile working directory", () => {
+  for (const start of starts) {
+    test(`${start.name}: does what it does elsewhere`, () => {
+      expect(run(start).text).toContain(start.says);
+      expect(existsSync(MARKER)).toBe(false);
+    });
+
+    test.skipIf(!isInstalled("strace"))(
+      `${start.name}: no file of the directory is opened, or looked for (needs strace)`,
+      () => {
+        run(start, {}, ["strace", "-f", "-qq", "-y", "-e", "trace=file,execve", "-o", "/run/trace"]);
+        const calls = readFileSync("/run/trace", "utf8").split("\n");
+        expect(calls.length).toBeGreaterThan(10);
+        const named = calls.filter((line) =>
+          /\.env|bunfig|package\.json|tsconfig|node_modules|evil|\/run\/hostile\/|clouds\.yaml/u.test(line),
+        );
+        expect(
+          named.filter((line) => !line.includes("/etc/openstack") && !line.includes("/root/.config/openstack")),
+        ).toEqual([]);
+        // it starts nobody else
+        expect(calls.filter((line) => line.includes("execve(")).length).toBe(1);
+      },
+    );
+  }
+});
+
+/** Every way that the runtime knows, and what other runtimes know. */
+const variables: readonly (readonly [string, string])[] = [
+  ...[
+    "--preload ./evil.ts",
+    "--preload=./evil.ts",
+    "-r ./evil.ts",
+    "--require ./evil.cjs",
+    "--import ./evil.ts",
+    `-e '${evil.trim()}'`,
+    `--eval='${evil.trim()}'`,
+    `-p '${evil.trim()}'`,
+    "--config=./bunfig.toml",
+    "-c bunfig.toml",
+    "--env-file=.env",
+    "--inspect=127.0.0.1:0",
+    "--inspect-wait=127.0.0.1:0",
+    "run evil.ts",
+    "./evil.ts",
+    "--tsconfig-override=./tsconfig.json",
+    "--install=force",
+    "--conditions x",
+    "--disallow-code-generation-from-strings=none --preload ./evil.ts",
+  ].map((options) => ["BUN_OPTIONS", options] as const),
+  ["BUN_INSPECT", "127.0.0.1:0"],
+  ["BUN_INSPECT", "ws+unix:///run/hostile/inspect?break=1"],
+  ["BUN_INSPECT_PRELOAD", "./evil.ts"],
+  ["BUN_INSPECT_CONNECT_TO", "/run/hostile/"],
+  ["BUN_INSPECT_NOTIFY", "unix:///run/hostile/notify"],
+  ["BUN_CONFIG_PRELOAD", "./evil.ts"],
+  ["BUN_RUNTIME_TRANSPILER_CACHE_PATH", HERE],
+  ["BUN_TMPDIR", HERE],
+  ["BUN_INTERNAL_BAKE_RESTART", "1"],
+  ["NODE_OPTIONS", "--require ./evil.cjs --import ./evil.ts"],
+  ["NODE_PATH", `${HERE}/node_modules`],
+  ["NODE_COMPILE_CACHE", HERE],
+  ["NODE_CHANNEL_FD", "0"],
+  ["HOME", HERE],
+  ["XDG_CONFIG_HOME", HERE],
+  ["ENV", `${HERE}/evil.ts`],
+  ["BASH_ENV", `${HERE}/evil.ts`],
+];
+
+describe("hostile variables", () => {
+  for (const [name, value] of variables) {
+    test(`${name}=${value}`, () => {
+      for (const start of [starts[0], starts[2]]) {
+        if (start === undefined) throw new Error("unreachable");
+        // it does its work, or does not start: it never runs what it was told to
+        const { code, text } = run(start, { [name]: value });
+        expect([existsSync(MARKER), text.includes(start.says) || code === 1]).toEqual([false, true]);
+      }
+    });
+  }
+
+  test("what is watched would be seen: the bare runtime, which BUN_BE_BUN=1 makes of the file, executes all of it", () => {
+    run({ name: "", args: ["evil.ts"], says: "" }, { BUN_BE_BUN: "1" });
+    expect(existsSync(MARKER)).toBe(true);
+  });
+});
