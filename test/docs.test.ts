@@ -55,6 +55,7 @@ describe("links in the documentation", () => {
   const texts = [
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "examples/README.md",
     "docs/design/README.md",
     ...pages.map((p) => `docs/${p}`),

@@ -14,8 +14,10 @@ export function parseCidr(text: string): Cidr | undefined {
   if (ip === undefined) return undefined;
   const length = text.slice(slash + 1);
   const prefix = Number(length);
-  // "08", "1e1" and "" are other text than their number
-  return prefix >= 0 && prefix <= hostCidr(ip).prefix && `${prefix}` === length ? { ip, prefix } : undefined;
+  // "08", "1e1" and "" are other text than their number, "2.5" is not
+  return Number.isInteger(prefix) && prefix >= 0 && prefix <= hostCidr(ip).prefix && `${prefix}` === length
+    ? { ip, prefix }
+    : undefined;
 }
 
 /** The address of text that may have a prefix length, as text. */

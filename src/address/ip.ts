@@ -14,7 +14,8 @@ function bytesOfDotted(text: string): Uint8Array | undefined {
   for (let i = 0; i < 4; i++) {
     const octet = octets[i] ?? "";
     const value = Number(octet);
-    if (!(value <= 255) || `${value}` !== octet) return undefined; // "010", "1e1", " 1" and "" are other text than their number
+    // "010", "1e1", " 1" and "" are other text than their number
+    if (!(value >= 0 && value <= 255) || `${value}` !== octet) return undefined;
     bytes[i] = value;
   }
   return bytes;

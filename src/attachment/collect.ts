@@ -1,6 +1,7 @@
 // Garbage collection: attachments that nobody needs any more.
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { describeStray, explainStray } from "../openstack/strays.ts";
+import { OWN_NAMESPACE } from "../kernel/namespaces.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { delegateOf, providersOf } from "./allocation.ts";
 import type { NetworkConfig } from "./config.ts";
@@ -62,8 +63,13 @@ function throwAll(failures: readonly Failure[]): void {
   });
 }
 
+/** A virtual machine's on the host that is in use: runtimes of containers know nothing of it. */
+function isGuests(r: AttachmentRecord): boolean {
+  return r.guest !== undefined && r.netns === OWN_NAMESPACE && !isOrphan(r);
+}
+
 /**
- * CNI's GC: detaches every attachment of the network that is not in `valid`, and releases its IPAM's reservations that
+ * CNI's GC: detaches every attachment of the network that is not in `valid` and no virtual machine's, and releases its IPAM's reservations that
  * belong to none of them. Goes on past failures and throws them together at the end: `Failure` (`incomplete`).
  */
 export async function collect(
@@ -73,9 +79,9 @@ export async function collect(
 ): Promise<Collected> {
   const failures: Failure[] = [];
   const wanted = new Set(valid.map(describeKey));
-  const stale = listRecords((f) => failures.push(f)).filter(
-    (r) => r.key.network === config.name && !wanted.has(describeKey(r.key)),
-  );
+  const own = listRecords((f) => failures.push(f)).filter((r) => r.key.network === config.name);
+  const stale = own.filter((r) => !wanted.has(describeKey(r.key)) && !isGuests(r));
+  const spared = own.filter(isGuests).map((r) => r.key);
   const attachments = await detachAll(stale, failures);
   let addresses: readonly string[] = [];
   try {
@@ -85,7 +91,7 @@ export async function collect(
   }
   try {
     const { ipam } = await providersOf(config, delegate);
-    addresses = await ipam.collect(config.name, valid);
+    addresses = await ipam.collect(config.name, [...valid, ...spared]);
   } catch (e) {
     failures.push(asFailure(e, "collect addresses"));
   }

@@ -4,7 +4,7 @@ import { readLink } from "../kernel/files.ts";
 import type { ProcessIdentity } from "../kernel/processes.ts";
 import { explainInside, type Plan } from "../plan/plan.ts";
 import type { Step, TapStep } from "../plan/step.ts";
-import { TAPS } from "../plan/tap.ts";
+import { TAPS } from "../plan/taps-directory.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { Key } from "./key.ts";
 import type { Link } from "../kernel/links.ts";

@@ -7,6 +7,7 @@ import { parseMac } from "../address/mac.ts";
 import { isObject } from "../ipam/json.ts";
 import type { Allocation, CloudPort, Dns, Lease, RouteSpec } from "../ipam/provider.ts";
 import type { ProcessIdentity } from "../kernel/processes.ts";
+import { lazily } from "../kernel/libc.ts";
 import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Route } from "../kernel/routes.ts";
 import type { AddressPair, Admission } from "../plan/cloud.ts";
@@ -108,173 +109,179 @@ const isCidr: Check = (x) => {
   return isNumber(prefix) && Number(prefix) <= (ipFamily(String(x["ip"])) === 4 ? 32 : 128);
 };
 
-const isPair = object<AddressPair>({ mac: isMac, ip: (x) => isIp(x) || isLeaseAddress(x) });
-const admission: Form<Admission> = { port: isText, user: isText, pairs: listOf(isPair) };
-
-const macvlan = { mode: isText, sources: maybe(listOf(isMac)), broadcastQueueLength: maybe(isNumber) };
 /** The member of a union of sub-interfaces that a kind is of. */
 type OfKind<S, K> = S extends { kind: infer Kinds } ? (K extends Kinds ? Omit<S, "kind"> : never) : never;
-const details: { readonly [K in SubInterface["kind"]]: Form<OfKind<SubInterface, K>> } = {
-  macvlan,
-  macvtap: macvlan,
-  ipvlan: { mode: isText, isolation: maybe(isText) },
-  vlan: { id: isNumber, protocol: maybe(isText) },
-};
-const isDetail: Check = (x) => {
-  if (!isObject(x) || typeof x["kind"] !== "string" || !Object.hasOwn(details, x["kind"])) return false;
-  return objectOf(details[x["kind"] as SubInterface["kind"]])(x);
-};
 
-const isRoute = object<Route>({
-  dst: isCidr,
-  gateway: maybe(isIp),
-  source: maybe(isIp),
-  table: maybe(isNumber),
-  metric: maybe(isNumber),
-  scope: maybe(isNumber),
-  mtu: maybe(isNumber),
-  advmss: maybe(isNumber),
-  onlink: maybe(isFlag),
-});
+/** The form of a record, made when the first one is read: most calls read none. */
+function build(): Form<Omit<AttachmentRecord, "version">> {
+  const isPair = object<AddressPair>({ mac: isMac, ip: (x) => isIp(x) || isLeaseAddress(x) });
+  const admission: Form<Admission> = { port: isText, user: isText, pairs: listOf(isPair) };
 
-const isParent = object<{ name: string; where: string }>({ name: isLinkName, where: isWhere });
-const probed = { where: isWhere, link: isLinkName, addresses: listOf(isIp) };
-const steps: { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }>, "type">> } = {
-  link: {
-    where: isWhere,
-    name: isLinkName,
-    parent: isParent,
-    detail: isDetail,
-    mtu: maybe(isNumber),
-    mac: maybe(isMac),
-    alias: maybe(isText),
-    owner: maybe(isText),
-  },
-  device: {
-    where: oneOf("container"),
-    name: isLinkName,
-    former: object<FormerLink>({
-      name: isLinkName,
-      mac: maybe(isMac),
-      mtu: isNumber,
-      up: isFlag,
-      group: isNumber,
-      alias: isText,
-      physical: isFlag,
-    }),
-    alias: isText,
-    mtu: maybe(isNumber),
-    mac: maybe(isMac),
-  },
-  "access-link": {
-    where: oneOf("host"),
-    name: isLinkName,
-    parent: isParent,
-    detail: isDetail,
-    mac: maybe(isMac),
-  },
-  sysctl: { where: isWhere, key: isSysctl, value: isText, ifThere: maybe(isTrue) },
-  address: {
-    where: isWhere,
-    link: isLinkName,
-    address: isCidr,
-    dad: maybe(oneOf("link", "off", "optimistic")),
+  const macvlan = { mode: isText, sources: maybe(listOf(isMac)), broadcastQueueLength: maybe(isNumber) };
+  const details: { readonly [K in SubInterface["kind"]]: Form<OfKind<SubInterface, K>> } = {
+    macvlan,
+    macvtap: macvlan,
+    ipvlan: { mode: isText, isolation: maybe(isText) },
+    vlan: { id: isNumber, protocol: maybe(isText) },
+  };
+  const isDetail: Check = (x) => {
+    if (!isObject(x) || typeof x["kind"] !== "string" || !Object.hasOwn(details, x["kind"])) return false;
+    return objectOf(details[x["kind"] as SubInterface["kind"]])(x);
+  };
+
+  const isRoute = object<Route>({
+    dst: isCidr,
+    gateway: maybe(isIp),
+    source: maybe(isIp),
+    table: maybe(isNumber),
     metric: maybe(isNumber),
-  },
-  up: { where: isWhere, link: isLinkName, alias: maybe(isText), guest: maybe(isTrue) },
-  down: { where: isWhere, link: isLinkName },
-  tap: {
-    where: isWhere,
-    tapOf: isLinkName,
-    path: isPath,
-    process: maybe(isNumber),
-    uid: isNumber,
-    gid: isNumber,
-    mode: (x) => isNumber(x) && Number(x) <= 0o7777,
-  },
-  settle: { where: isWhere, link: isLinkName, timeoutMs: isNumber },
-  probe: { ...probed, probes: isNumber, waitMs: isNumber },
-  announce: probed,
-  reach: {
-    where: oneOf("container"),
-    link: isLinkName,
-    gateways: listOf(object<{ from: string; gateway: string }>({ from: isIp, gateway: isIp })),
-    timeoutMs: isNumber,
-    required: isFlag,
-  },
-  route: { where: isWhere, link: isLinkName, route: isRoute },
-  rule: { where: isWhere, from: maybe(isIp), to: maybe(isCidr), table: isNumber, priority: isNumber },
-  "table-rule": { where: oneOf("host"), family: oneOf(4, 6), table: isNumber, priority: isNumber },
-  neighbour: { where: isWhere, link: isLinkName, ip: isIp, mac: isMac },
-  "address-pairs": { where: oneOf("cloud"), ...admission },
-};
-const isStep: Check = (x) => {
-  if (!isObject(x) || typeof x["type"] !== "string" || !Object.hasOwn(steps, x["type"])) return false;
-  return objectOf(steps[x["type"] as Step["type"]])(x);
-};
+    scope: maybe(isNumber),
+    mtu: maybe(isNumber),
+    advmss: maybe(isNumber),
+    onlink: maybe(isFlag),
+  });
 
-const isSpec = object<RouteSpec>({
-  dst: isLeaseAddress,
-  gw: maybe((x) => typeof x === "string" && parseIp(x) !== undefined),
-  mtu: maybe(isNumber),
-  advmss: maybe(isNumber),
-  priority: maybe(isNumber),
-  table: maybe(isNumber),
-  scope: maybe(isNumber),
-});
-const isPort = object<CloudPort>({
-  id: isText,
-  mac: maybe(isMac),
-  mtu: isNumber,
-  vlanId: maybe(isNumber),
-  admission: maybe(object(admission)),
-  reach: maybe(object<NonNullable<CloudPort["reach"]>>({ timeoutMs: isNumber, required: isFlag })),
-  commands: maybe(listOf(isText)),
-});
-const isAllocation = object<Allocation>({
-  ips: listOf(
-    object<Lease>({
-      address: isLeaseAddress,
-      gateway: maybe((x) => x === "" || (typeof x === "string" && parseIp(x) !== undefined)),
+  const isParent = object<{ name: string; where: string }>({ name: isLinkName, where: isWhere });
+  const probed = { where: isWhere, link: isLinkName, addresses: listOf(isIp) };
+  const steps: { readonly [T in Step["type"]]: Form<Omit<Extract<Step, { type: T }>, "type">> } = {
+    link: {
+      where: isWhere,
+      name: isLinkName,
+      parent: isParent,
+      detail: isDetail,
+      mtu: maybe(isNumber),
+      mac: maybe(isMac),
+      alias: maybe(isText),
+      owner: maybe(isText),
+    },
+    device: {
+      where: oneOf("container"),
+      name: isLinkName,
+      former: object<FormerLink>({
+        name: isLinkName,
+        mac: maybe(isMac),
+        mtu: isNumber,
+        up: isFlag,
+        group: isNumber,
+        alias: isText,
+        physical: isFlag,
+      }),
+      alias: isText,
+      mtu: maybe(isNumber),
+      mac: maybe(isMac),
+    },
+    "access-link": {
+      where: oneOf("host"),
+      name: isLinkName,
+      parent: isParent,
+      detail: isDetail,
+      mac: maybe(isMac),
+    },
+    sysctl: { where: isWhere, key: isSysctl, value: isText, ifThere: maybe(isTrue) },
+    address: {
+      where: isWhere,
+      link: isLinkName,
+      address: isCidr,
+      dad: maybe(oneOf("link", "off", "optimistic")),
+      metric: maybe(isNumber),
+    },
+    up: { where: isWhere, link: isLinkName, alias: maybe(isText), guest: maybe(isTrue) },
+    down: { where: isWhere, link: isLinkName },
+    tap: {
+      where: isWhere,
+      tapOf: isLinkName,
+      path: isPath,
+      process: maybe(isNumber),
+      uid: isNumber,
+      gid: isNumber,
+      mode: (x) => isNumber(x) && Number(x) <= 0o7777,
+    },
+    settle: { where: isWhere, link: isLinkName, timeoutMs: isNumber },
+    probe: { ...probed, probes: isNumber, waitMs: isNumber },
+    announce: probed,
+    reach: {
+      where: oneOf("container"),
+      link: isLinkName,
+      gateways: listOf(object<{ from: string; gateway: string }>({ from: isIp, gateway: isIp })),
+      timeoutMs: isNumber,
+      required: isFlag,
+    },
+    route: { where: isWhere, link: isLinkName, route: isRoute },
+    rule: { where: isWhere, from: maybe(isIp), to: maybe(isCidr), table: isNumber, priority: isNumber },
+    "table-rule": { where: oneOf("host"), family: oneOf(4, 6), table: isNumber, priority: isNumber },
+    neighbour: { where: isWhere, link: isLinkName, ip: isIp, mac: isMac },
+    "address-pairs": { where: oneOf("cloud"), ...admission },
+  };
+  const isStep: Check = (x) => {
+    if (!isObject(x) || typeof x["type"] !== "string" || !Object.hasOwn(steps, x["type"])) return false;
+    return objectOf(steps[x["type"] as Step["type"]])(x);
+  };
+
+  const isSpec = object<RouteSpec>({
+    dst: isLeaseAddress,
+    gw: maybe((x) => typeof x === "string" && parseIp(x) !== undefined),
+    mtu: maybe(isNumber),
+    advmss: maybe(isNumber),
+    priority: maybe(isNumber),
+    table: maybe(isNumber),
+    scope: maybe(isNumber),
+  });
+  const isPort = object<CloudPort>({
+    id: isText,
+    mac: maybe(isMac),
+    mtu: isNumber,
+    vlanId: maybe(isNumber),
+    admission: maybe(object(admission)),
+    reach: maybe(object<NonNullable<CloudPort["reach"]>>({ timeoutMs: isNumber, required: isFlag })),
+    commands: maybe(listOf(isText)),
+  });
+  const isAllocation = object<Allocation>({
+    ips: listOf(
+      object<Lease>({
+        address: isLeaseAddress,
+        gateway: maybe((x) => x === "" || (typeof x === "string" && parseIp(x) !== undefined)),
+      }),
+    ),
+    routes: listOf(isSpec),
+    dns: object<Dns>({
+      nameservers: maybe(listOf(isText)),
+      domain: maybe(isText),
+      search: maybe(listOf(isText)),
+      options: maybe(listOf(isText)),
     }),
-  ),
-  routes: listOf(isSpec),
-  dns: object<Dns>({
-    nameservers: maybe(listOf(isText)),
-    domain: maybe(isText),
-    search: maybe(listOf(isText)),
-    options: maybe(listOf(isText)),
-  }),
-  port: maybe(isPort),
-});
+    port: maybe(isPort),
+  });
 
-const isProcess = object<ProcessIdentity>({ pid: isNumber, started: isNumber, namespace: isText });
-const isGuest = object<GuestRecord>({
-  mac: isMac,
-  mtu: isNumber,
-  steps: listOf(isStep),
-  held: maybe(isTrue),
-  foreignLink: maybe(isTrue),
-  process: maybe(isProcess),
-});
+  const isProcess = object<ProcessIdentity>({ pid: isNumber, started: isNumber, namespace: isText });
+  const isGuest = object<GuestRecord>({
+    mac: isMac,
+    mtu: isNumber,
+    steps: listOf(isStep),
+    held: maybe(isTrue),
+    foreignLink: maybe(isTrue),
+    process: maybe(isProcess),
+  });
 
-const record: Form<Omit<AttachmentRecord, "version">> = {
-  key: object<Key>({ network: isText, containerId: isText, ifName: isText }),
-  kind: oneOf(...kinds),
-  netns: (x) => typeof x === "string" && !x.includes("\0"),
-  netnsInode: isNumber,
-  parent: isLinkName,
-  created: (x) => typeof x === "string" && !Number.isNaN(Date.parse(x)),
-  config: isText,
-  cniPath: isText,
-  site: maybe(isText),
-  inTransit: maybe(isTrue),
-  guest: maybe(isGuest),
-  allocation: maybe(isAllocation),
-  plan: listOf(isStep),
-};
+  return {
+    key: object<Key>({ network: isText, containerId: isText, ifName: isText }),
+    kind: oneOf(...kinds),
+    netns: (x) => typeof x === "string" && !x.includes("\0"),
+    netnsInode: isNumber,
+    parent: isLinkName,
+    created: (x) => typeof x === "string" && !Number.isNaN(Date.parse(x)),
+    config: isText,
+    cniPath: isText,
+    site: maybe(isText),
+    inTransit: maybe(isTrue),
+    guest: maybe(isGuest),
+    allocation: maybe(isAllocation),
+    plan: listOf(isStep),
+  };
+}
+
+const record = lazily(build);
 
 /** The first of a record's keys whose value is none that a record has; undefined where all are as they must be. */
 export function oddKey(json: Readonly<Record<string, unknown>>): string | undefined {
-  return Object.entries(record).find(([key, check]) => !check(Object.hasOwn(json, key) ? json[key] : undefined))?.[0];
+  return Object.entries(record()).find(([key, check]) => !check(Object.hasOwn(json, key) ? json[key] : undefined))?.[0];
 }

@@ -6,10 +6,12 @@ import { listAddresses } from "../kernel/addresses.ts";
 import { type Link, listLinks } from "../kernel/links.ts";
 import { listNeighbours, type Neighbour } from "../kernel/neighbours.ts";
 import type { Netlink } from "../kernel/netlink.ts";
-import { listNamespaces, type SeenNamespace } from "../kernel/namespaces.ts";
+import { statusOf } from "../kernel/files.ts";
+import { listNamespaces, OWN_NAMESPACE, type SeenNamespace } from "../kernel/namespaces.ts";
 import { LINK_GROUP_BERTH, RTPROT_BERTH, SOURCE_ROUTING_TABLES } from "../kernel/protocol.ts";
 import { type InstalledRoute, listRoutes, SCOPE_LINK, TABLE_MAIN } from "../kernel/routes.ts";
 import { type InstalledRule, listRules } from "../kernel/rules.ts";
+import { tapDevice, usersOf } from "../kernel/taps.ts";
 import { Places } from "../plan/places.ts";
 import { explainUndo, type Plan, undoPlan } from "../plan/plan.ts";
 import type { Step } from "../plan/step.ts";
@@ -47,6 +49,8 @@ export interface Strays {
 interface Kept {
   readonly ips: Set<string>;
   readonly macs: Set<string>;
+  /** Names of links. */
+  readonly links: Set<string>;
 }
 
 const OWN_TABLE = ownTableRule(4).table;
@@ -155,6 +159,32 @@ function inNamespace(
 
 /** What of a plan is on the host, as words by which what the kernel has is found again. */
 function claimsOf(record: AttachmentRecord): string[] {
+  const own = isOnHost(record) ? record.plan.flatMap((s) => (s.type === "link" ? [`link ${s.name}`] : [])) : [];
+  return [...own, ...claimsOnHost(record)];
+}
+
+/** A virtual machine's: its namespace is the host's own. */
+function isOnHost({ netnsInode }: AttachmentRecord): boolean {
+  return netnsInode === statusOf(OWN_NAMESPACE)?.inode;
+}
+
+/** Virtual machines' links on the host that no record knows of, and that a program has open. */
+function guestsOnHost({ links }: Kernel, records: readonly AttachmentRecord[], kept: Kept): Unrecorded[] {
+  const recorded = new Set(records.filter(isOnHost).map((r) => r.key.ifName));
+  return links
+    .filter((l) => isMarked(l) && l.kind === "macvtap" && !recorded.has(l.name))
+    .flatMap((link) => {
+      const key = keyOfAlias(link.alias);
+      const device = tapDevice(link.name);
+      const processes = device === undefined ? [] : usersOf(device).map((user) => user.pid);
+      if (key === undefined || processes.length === 0) return [];
+      if (link.mac !== undefined) kept.macs.add(link.mac);
+      kept.links.add(link.name);
+      return [{ key, netns: OWN_NAMESPACE, processes }];
+    });
+}
+
+function claimsOnHost(record: AttachmentRecord): string[] {
   return [...record.plan, ...(record.guest?.steps ?? [])].flatMap((s) => {
     if (s.type === "device") return [`device ${s.alias}`];
     if (s.where !== "host") return [];
@@ -197,6 +227,7 @@ function onHost(kernel: Kernel, records: readonly AttachmentRecord[], kept: Kept
   const names = new Map(links.map((l) => [l.index, l.name]));
   const claims = new Set(records.flatMap(claimsOf));
   claimKept(kernel, kept, claims);
+  for (const name of kept.links) claims.add(`link ${name}`);
   const steps: Step[] = [];
   for (const link of links.filter(isMarked)) {
     if (claims.has(`uses ${link.name}`) || claims.has(`link ${link.name}`)) continue;
@@ -250,14 +281,15 @@ export function findStrays(failed: (failure: Failure) => void): Strays {
     failed(failure);
   });
   if (!readable) return { strays: [], unrecorded: [] };
-  const kept: Kept = { ips: new Set(), macs: new Set() };
+  const kept: Kept = { ips: new Set(), macs: new Set(), links: new Set() };
+  const guests = guestsOnHost(kernel, records, kept);
   const inside = kernel.namespaces.map((namespace) => inNamespace(namespace, records, kept));
   // what the host has may be for what cannot be looked at
   const plan = whole ? onHost(kernel, records, kept) : [];
   const all = [{ netns: "", plan }, ...inside].filter((stray) => stray.plan.length > 0);
   return {
     strays: all.map(({ netns, plan: steps }) => ({ netns, plan: steps })),
-    unrecorded: inside.flatMap((found) => found.unrecorded),
+    unrecorded: [...guests, ...inside.flatMap((found) => found.unrecorded)],
   };
 }
 

@@ -27,6 +27,8 @@ interface Ended {
 }
 
 const VALID_ATTACHMENTS = "cni.dev/valid-attachments";
+/** Bytes. A plugin that writes more, to either of its outputs, is ended. */
+const MAX_OUTPUT = 16 << 20;
 /** Characters of a plugin's output that an error quotes. */
 const QUOTED = 2000;
 
@@ -210,7 +212,14 @@ export class Delegated implements IpamProvider {
  */
 async function execute(path: string, env: Record<string, string | undefined>, stdin: string): Promise<Ended> {
   try {
-    const child = Bun.spawn([path], { env, stdin: Buffer.from(stdin), stdout: "pipe", stderr: "pipe" });
+    const child = Bun.spawn([path], {
+      env,
+      stdin: Buffer.from(stdin),
+      stdout: "pipe",
+      stderr: "pipe",
+      maxBuffer: MAX_OUTPUT,
+      killSignal: "SIGKILL",
+    });
     const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     return {
       stdout,
@@ -234,7 +243,12 @@ function failureOf(doing: string, { stdout, stderr, exitCode, signal }: Ended): 
       ...(typeof details === "string" && details !== "" ? { advice: details } : {}),
     });
   }
-  const end = signal === null ? `it ended with status ${exitCode ?? "?"}` : `it was ended by ${signal}`;
+  const wordy = Math.max(stdout.length, stderr.length) >= MAX_OUTPUT;
+  const end = wordy
+    ? `it wrote more than ${MAX_OUTPUT >> 20} MiB`
+    : signal === null
+      ? `it ended with status ${exitCode ?? "?"}`
+      : `it was ended by ${signal}`;
   const said = [stderr.trim(), stdout.trim()].filter((text) => text !== "").join("; ");
   const quoted = said === "" ? " and said nothing" : `: ${said.slice(0, QUOTED)}`;
   return new Failure("delegate", `run the IPAM plugin ${doing}: ${end}${quoted}`, {

@@ -6,12 +6,10 @@ import { type Device, tapDevice, tapMajor } from "../kernel/taps.ts";
 import { Failure } from "../report/failure.ts";
 import { type Pipeline, refused } from "./pipeline.ts";
 import type { Places } from "./places.ts";
+import { TAPS } from "./taps-directory.ts";
 import { quote } from "./shell.ts";
 import type { TapStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
-
-/** Where nodes are that nobody gave another place: Berth's own directory, which goes with the kernel's state. */
-export const TAPS = "/run/berth/taps";
 
 function placeOf({ path, process }: TapStep): NodePlace {
   return { root: process === undefined ? "/" : `/proc/${process}/root`, path };

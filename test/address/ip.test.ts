@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { isIP } from "node:net";
 import { Address4, Address6 } from "ip-address";
 import {
   ipFamily,
@@ -58,6 +59,9 @@ describe("canonical text", () => {
     "1.2.3.4.5",
     "1.2.3.256",
     "010.1.2.3",
+    "10.1.-1.7",
+    "1.2.3.-0",
+    "::ffff:1.2.-3.4",
     "1.2.3.04",
     "0x1.2.3.4",
     "1.2.3.4 ",
@@ -99,6 +103,21 @@ describe("canonical text", () => {
         expect(hex(ipToBytes(text))).toBe(hex(b));
         expect(ipFamily(text)).toBe(b.length === 4 ? 4 : 6);
       }),
+    );
+  });
+
+  test("what is accepted is an address to the runtime too, however it was spoilt", () => {
+    const sign = fc.constantFrom(..."0123456789af.:-+e /%".split(""));
+    const spoilt = fc
+      .tuple(bytes, fc.array(fc.tuple(fc.nat(40), fc.nat(2), sign), { minLength: 1, maxLength: 3 }))
+      .map(([b, changes]) =>
+        changes.reduce((text, [at, length, by]) => text.slice(0, at) + by + text.slice(at + length), ipFromBytes(b)),
+      );
+    fc.assert(
+      fc.property(spoilt, (text) => {
+        if (parseIp(text) !== undefined) expect([text, isIP(text)]).toEqual([text, text.includes(":") ? 6 : 4]);
+      }),
+      { numRuns: 20_000 },
     );
   });
 

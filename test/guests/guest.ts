@@ -26,20 +26,20 @@ export class Guest implements AsyncDisposable {
   command(...more: string[]): string[] {
     const image = process.env["GUEST_IMAGE"];
     if (image === undefined) throw new Error("GUEST_IMAGE is not set: run it by npm run test:guests");
-    const socket = (path: string): string => `unix:${path},server=on,wait=off`;
     return [
-      "qemu-system-x86_64",
-      ...["-accel", "tcg", "-cpu", "max", "-M", "q35", "-m", "128", "-smp", "1"],
-      ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-      ...["-kernel", `${image}/kernel`, "-initrd", `${image}/initramfs`, "-append", APPEND],
-      ...["-serial", `file:${this.directory}/console`, "-device", "virtio-serial-pci"],
+      "qemu-system-x86_64 -accel tcg -cpu max -M q35 -m 128 -smp 1",
+      "-nodefaults -no-user-config -display none -no-reboot",
+      `-kernel ${image}/kernel -initrd ${image}/initramfs -append`,
+      APPEND,
+      `-serial file:${this.directory}/console -device virtio-serial-pci`,
       // what nobody hears is lost
-      ...["-chardev", `socket,id=agent,path=${this.#agent},server=on,wait=on`],
-      ...["-device", "virtserialport,chardev=agent,name=agent"],
-      ...["-qmp", socket(this.qmp), "-qmp", socket(this.control)],
-      ...["-netdev", "tap,id=n0,fd={fd}", "-device", "virtio-net-pci,netdev=n0,mac={mac},host_mtu={mtu},romfile="],
-      ...more,
-    ];
+      `-chardev socket,id=agent,path=${this.#agent},server=on,wait=on`,
+      "-device virtserialport,chardev=agent,name=agent",
+      `-qmp unix:${this.qmp},server=on,wait=off -qmp unix:${this.control},server=on,wait=off`,
+      "-netdev tap,id=n0,fd={fd} -device virtio-net-pci,netdev=n0,mac={mac},host_mtu={mtu},romfile=",
+    ]
+      .flatMap((words) => (words === APPEND ? [words] : words.split(" ")))
+      .concat(more);
   }
 
   /** What the guest's kernel said. */
@@ -91,7 +91,7 @@ export class Guest implements AsyncDisposable {
     this.#received = "";
     this.#socket?.write(`${id} ${Buffer.from(script).toString("base64")}\n`);
     const mark = `\0${id} `;
-    const [all = "", status] = await this.#until(script, (text) => {
+    const [all, status] = await this.#until(script, (text) => {
       const at = text.indexOf(mark);
       return at < 0 || !text.includes("\n", at) ? undefined : [text.slice(0, at), text.slice(at + mark.length).trim()];
     });

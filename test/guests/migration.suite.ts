@@ -156,7 +156,7 @@ async function migrate(
   const placed = await way.start(to, "-incoming", socket);
   using target = await connected(placed.guest.control);
   using source = await connected(guest.control);
-  const pingers = PINGERS.map((from) => new Pinger(from, way.ip));
+  const pingers = PINGERS.map((pinger) => new Pinger(pinger, way.ip));
   await Bun.sleep(500); // the pings' own beginning
   await source.execute("migrate-set-parameters", { "max-bandwidth": 2 ** 30, "downtime-limit": 300 });
   await source.execute("migrate", { uri: socket });
@@ -233,6 +233,16 @@ function median(values: readonly number[]): number {
   return ((sorted[Math.floor((sorted.length - 1) / 2)] ?? 0) + (sorted[Math.ceil((sorted.length - 1) / 2)] ?? 0)) / 2;
 }
 
+/** Of each move the longest gap that any pinger saw. */
+function worst(outages: readonly number[][]): number[] {
+  return outages.map((o) => Math.max(...o));
+}
+
+function line(name: string, outages: readonly number[][]): string {
+  const gaps = worst(outages);
+  return `${name}: longest gap per move, ms: ${gaps.map(Math.round).join(" ")}; median ${Math.round(median(gaps))}`;
+}
+
 function reservedOn(host: SmallHost): string[] {
   const names = host.run("sh", "-c", "ls /var/lib/cni/networks/tasks 2>/dev/null || true");
   return names.split("\n").filter((f) => /^[\d.]+$/u.test(f));
@@ -246,7 +256,7 @@ test("a guest moves ten times: connections live on, addresses and the host's way
   await hand.guest.run(`ip address add ${BY_HAND.ip}/24 dev eth0; ip link set eth0 up`);
   let berths = await byBerth.start(hosts[0]);
   await berths.guest.ready();
-  const [row] = (JSON.parse(hosts[0].berth("ls", "--json")) as { guest?: { commands: string[] } }[]).filter(
+  const row = (JSON.parse(hosts[0].berth("ls", "--json")) as { guest?: { commands: string[] } }[]).find(
     (r) => r.guest !== undefined,
   );
   for (const command of row?.guest?.commands ?? []) await berths.guest.run(command);
@@ -279,9 +289,6 @@ test("a guest moves ten times: connections live on, addresses and the host's way
     expect(from.run("ip", "-o", "link")).not.toContain("tap-vm1");
   }
 
-  const worst = (outages: readonly number[][]): number[] => outages.map((o) => Math.max(...o));
-  const line = (name: string, outages: readonly number[][]): string =>
-    `${name}: longest gap per move, ms: ${worst(outages).map(Math.round).join(" ")}; median ${Math.round(median(worst(outages)))}`;
   const each = PINGERS.map((p, i) => {
     const of = (outages: readonly number[][]): number => Math.round(median(outages.map((o) => o[i] ?? 0)));
     return `${p} ${of(seen.berth)} / ${of(seen.hand)}`;

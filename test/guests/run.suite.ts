@@ -133,7 +133,7 @@ describe("a guest beside a container", () => {
     const info = container[0]?.["addr_info"] as { local: string; scope: string }[];
     const containerIps = info.filter((a) => a.scope === "global").map((a) => a.local);
     await using guest = new Guest();
-    await using run = new Run(["--name", "vm1", "--tap-owner", "1000:1000"], guest.command());
+    await using machine = new Run(["--name", "vm1", "--tap-owner", "1000:1000"], guest.command());
     await guest.ready();
     const { addresses, guest: part, tap } = rowOf("vm1");
     expect(addresses).toEqual(["192.168.122.101/24", "fd22::101/64"]);
@@ -164,7 +164,7 @@ describe("a guest beside a container", () => {
       "mended  tasks/vm1/tap-vm1: neighbour 192.168.122.101 on berth-eth1: is not there",
     );
     reaches(HOST, "192.168.122.101");
-    expect(await run.end()).toBe(0);
+    expect(await machine.end()).toBe(0);
     expect((await call("DEL", network)).text).toBe("");
   });
 
@@ -178,7 +178,7 @@ describe("a guest beside a container", () => {
     writeFileSync("/run/office.conf", JSON.stringify(office));
     await using guest = new Guest();
     const second = ["-netdev", "tap,id=n1,fd={fd2}", "-device", "virtio-net-pci,netdev=n1,mac={mac2},romfile="];
-    await using run = new Run(["--config", "/run/office.conf", "--name", "vm1"], guest.command(...second));
+    await using machine = new Run(["--config", "/run/office.conf", "--name", "vm1"], guest.command(...second));
     await guest.ready();
     const rows = list();
     expect(rows.map((r) => r.addresses[0])).toEqual(["192.168.10.50/24", "192.168.122.100/24"]);
@@ -187,13 +187,17 @@ describe("a guest beside a container", () => {
     for (const command of rows[0]?.guest?.commands ?? []) await guest.run(command.replaceAll("eth0", "eth1"));
     await guest.run("ping -c 1 -W 5 192.168.10.22 || ping -c 1 -W 5 192.168.10.22");
     reaches(HOST, "192.168.10.50");
-    await run.end();
+    await machine.end();
   });
 });
 
+function run(...command: string[]): Outcome {
+  return berth("vm", "run", "--config", CONFIG, "--name", "vm1", "--", ...command);
+}
+
 describe("the program of a machine", () => {
   test("gets a descriptor for each queue; its exit status is the command's", async () => {
-    const run = new Run(
+    const machine = new Run(
       ["--name", "vm1", "--queues", "3"],
       [
         "sh",
@@ -201,8 +205,8 @@ describe("the program of a machine", () => {
         "for fd in 3 4 5 6; do readlink /proc/self/fd/$fd; done; echo {fd} {fds} {mac} {ip} {mtu} {ifname} {other}; exit 7",
       ],
     );
-    const [out, err] = await Promise.all([run.process.stdout.text(), run.process.stderr.text()]);
-    expect(await run.process.exited).toBe(7);
+    const [out, err] = await Promise.all([machine.process.stdout.text(), machine.process.stderr.text()]);
+    expect(await machine.process.exited).toBe(7);
     const node = `${TAPS}/tasks:vm1:tap-vm1`;
     const mac = /MAC (\S+),/u.exec(err)?.[1] ?? "?";
     const words = `3 3:4:5 ${mac} 192.168.122.100 1500 tap-vm1 {other}`;
@@ -214,22 +218,22 @@ describe("the program of a machine", () => {
     ["SIGINT", 128 + 2],
     ["SIGUSR1", 128 + 10],
   ] as const)("%s reaches it; a program that it ends is status %d", async (signal, status) => {
-    const run = new Run(["--name", "vm1"], ["sh", "-c", ": {fd}; echo up; exec sleep 60"]);
-    await run.process.stdout.getReader().read();
+    const machine = new Run(["--name", "vm1"], ["sh", "-c", ": {fd}; echo up; exec sleep 60"]);
+    await machine.process.stdout.getReader().read();
     await until("it sleeps", () => list().some((r) => r.state === "attached"));
-    run.process.kill(signal);
-    expect(await run.process.exited).toBe(status);
+    machine.process.kill(signal);
+    expect(await machine.process.exited).toBe(status);
   });
 
   test("outlives Berth where that is killed; gc takes the attachment back after its end, and not before", async () => {
-    const run = new Run(["--name", "vm1"], ["sh", "-c", ": {fd}; echo $$; exec sleep 60"]);
-    const first = await run.process.stdout.getReader().read();
+    const machine = new Run(["--name", "vm1"], ["sh", "-c", ": {fd}; echo $$; exec sleep 60"]);
+    const first = await machine.process.stdout.getReader().read();
     const pid = Number(Buffer.from(first.value ?? []).toString());
     await until("it is the machine's", () =>
       readFileSync("/run/berth/attachments/tasks:vm1:tap-vm1.json", "utf8").includes(`"pid":${pid}`),
     );
-    run.process.kill("SIGKILL");
-    await run.process.exited;
+    machine.process.kill("SIGKILL");
+    await machine.process.exited;
     expect(must("gc")).toBe("nothing to collect\n");
     expect(berth("vm", "run", "--config", CONFIG, "--name", "vm1", "--", "true", "{fd}")).toMatchObject({
       code: 1,
@@ -240,9 +244,42 @@ describe("the program of a machine", () => {
     expect(must("gc")).toBe("collected tasks/vm1/tap-vm1\n");
   });
 
+  test("is no stray though its record is lost, until it has ended", async () => {
+    const ipam = { type: "static", addresses: [{ address: "192.168.122.77/24" }] };
+    writeFileSync("/run/static.conf", JSON.stringify({ ...network, ipam }));
+    const command = ["sh", "-c", ": {fd}; echo $$; exec sleep 60"];
+    const machine = Bun.spawn(
+      [process.execPath, main, "vm", "run", "--config", "/run/static.conf", "--name", "vm1", "--", ...command],
+      {
+        argv0: "berth",
+        stdio: ["ignore", "pipe", "ignore"],
+      },
+    );
+    const pid = Number(Buffer.from((await machine.stdout.getReader().read()).value ?? []).toString());
+    machine.kill("SIGKILL");
+    await machine.exited;
+    rmSync("/run/berth/attachments", { recursive: true });
+    berth("gc", "--yes");
+    expect(w.ipJson(HOST, "link show dev tap-vm1").length).toBe(1);
+    expect(w.ip(HOST, "route show 192.168.122.77")).not.toBe("");
+    process.kill(pid, "SIGKILL");
+    await until("gc takes it", () => {
+      berth("gc", "--yes");
+      return !w.ip(HOST, "-o link show").includes("tap-vm1");
+    });
+    rmSync(`${TAPS}/tasks:vm1:tap-vm1`);
+  });
+
+  test("is not the runtime's: its garbage collection leaves it alone", async () => {
+    const machine = new Run(["--name", "vm1"], ["sh", "-c", ": {fd}; echo up; exec sleep 60"]);
+    await machine.process.stdout.getReader().read();
+    expect((await call("GC", { ...network, "cni.dev/valid-attachments": [] })).text).toBe("");
+    expect(rowOf("vm1").state).toBe("attached");
+    expect(must("check")).toContain("ok ");
+    await machine.end();
+  });
+
   test("that is not there, or has no place for the descriptor: nothing is left", () => {
-    const run = (...command: string[]): Outcome =>
-      berth("vm", "run", "--config", CONFIG, "--name", "vm1", "--", ...command);
     expect(run("no-such-program", "{fd}")).toMatchObject({
       code: 1,
       err: expect.stringContaining("start no-such-program"),
@@ -256,21 +293,21 @@ describe("the program of a machine", () => {
   });
 });
 
-describe("a device node", () => {
-  /** A container with a /dev of its own. */
-  async function container(): Promise<{ pid: number; [Symbol.dispose]: () => void }> {
-    const p = Bun.spawn(
-      ["unshare", "--net", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /dev; echo up; exec sleep 60"],
-      {
-        stdout: "pipe",
-      },
-    );
-    await p.stdout.getReader().read();
-    return { pid: p.pid, [Symbol.dispose]: () => p.kill("SIGKILL") };
-  }
+/** A container with a /dev of its own. */
+async function startContainer(): Promise<{ pid: number; [Symbol.dispose]: () => void }> {
+  const p = Bun.spawn(
+    ["unshare", "--net", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /dev; echo up; exec sleep 60"],
+    {
+      stdout: "pipe",
+    },
+  );
+  await p.stdout.getReader().read();
+  return { pid: p.pid, [Symbol.dispose]: () => p.kill("SIGKILL") };
+}
 
+describe("a device node", () => {
   test("in a container: made, found wrong, mended, removed; others at its place stay", async () => {
-    using c = await container();
+    using c = await startContainer();
     const dev = `/proc/${c.pid}/root/dev`;
     const attach = (...more: string[]): Outcome =>
       berth(
@@ -318,7 +355,7 @@ describe("a device node", () => {
   });
 
   test("is made in the container, wherever its symbolic links point", async () => {
-    using c = await container();
+    using c = await startContainer();
     const inContainer = (...argv: string[]): string => w.run(["nsenter", `--mount=/proc/${c.pid}/ns/mnt`, ...argv]);
     mkdirSync("/run/victim");
     inContainer("ln", "-s", "/run/victim", "/dev/out");
@@ -349,7 +386,7 @@ describe("a device node", () => {
   test.skipIf(v1 === undefined)(
     "may be opened by a container that its control group forbids all devices (skipped where version 1 is not in force)",
     async () => {
-      using c = await container();
+      using c = await startContainer();
       const group = `${v1}/berth-guests-${process.pid}`;
       mkdirSync(group);
       try {

@@ -254,6 +254,13 @@ describe("a failure", () => {
     expect((await quietly()).message).toEndWith("lease ADD: it was ended by SIGSEGV and said nothing");
   });
 
+  test("by writing without end, to either output, it is ended itself", async () => {
+    for (const to of ["", ">&2"]) {
+      plugin(`[ "$CNI_COMMAND" = DEL ] || exec yes ${to}`);
+      expect((await quietly()).message).toContain("lease ADD: it wrote more than 16 MiB");
+    }
+  });
+
   test("to start names the file", async () => {
     writeFileSync(`${dir}/bin/lease`, "#!/no/such/interpreter\n");
     chmodSync(`${dir}/bin/lease`, 0o755);

@@ -98,6 +98,10 @@ describe("what is known of a file", () => {
     writeFile(`${top}/f`, "12345");
     for (const path of [`${top}/f`, top, "/dev/null", "/proc/self/ns/net"]) {
       const [own, node] = [statusOf(path), statSync(path, { bigint: true })];
+      if (path.startsWith("/proc") && own !== undefined) {
+        expect(own.inode).toBe(Number(node.ino)); // its other numbers are the kernel's of the moment
+        continue;
+      }
       expect(own).toEqual({
         inode: Number(node.ino),
         device: number(node.dev),

@@ -116,6 +116,25 @@ describe("certificates", () => {
     });
   });
 
+  test("whatever variables of the runtime say: a certificate is verified, and no request printed", async () => {
+    using cloud = new CloudServer({ cert: certificate, key });
+    using plain = new CloudServer();
+    const script = `
+      const { Http } = await import(${JSON.stringify(`${import.meta.dir}/../../src/openstack/http.ts`)});
+      for (const url of ${JSON.stringify([cloud.url, plain.url])}) {
+        const request = { method: "GET", url, doing: "ask", repeatable: false, headers: { "x-auth-token": "canary" } };
+        console.log(await new Http({ verify: true }).send(request).then((a) => a.status, (e) => e.reason));
+      }`;
+    const child = Bun.spawn([process.execPath, "-e", script], {
+      env: { PATH: "/usr/bin:/bin", NODE_TLS_REJECT_UNAUTHORIZED: "0", BUN_CONFIG_VERBOSE_FETCH: "curl" },
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    expect([out, err.includes("canary"), cloud.asked.length]).toEqual(["config\n401\n", false, 0]);
+    expect(plain.asked[0]?.headers.get("x-auth-token")).toBe("canary");
+  });
+
   test("verify: false accepts any", async () => {
     using cloud = new CloudServer({ cert: certificate, key });
     expect((await new Http({ verify: false }).send(request(cloud))).status).toBe(401);

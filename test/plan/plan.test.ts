@@ -73,7 +73,7 @@ const plan: fc.Arbitrary<Step[]> = fc
     sysctl: fc.boolean(),
     access: fc.constantFrom("none", "auto", "users"),
     device: fc.constantFrom("none", "up", "down", "changed"),
-    extra: fc.subarray(["default", "table", "onlink", "duplicate", "neighbour", "rules", "metric"]),
+    extra: fc.subarray(["default", "table", "onlink", "duplicate", "neighbour", "rules", "metric", "guest"]),
   })
   .map(({ kind, mode, mtu, v4, v6, sysctl, access, device, extra }) => {
     const steps: Step[] = [];
@@ -109,7 +109,9 @@ const plan: fc.Arbitrary<Step[]> = fc
     const metric = extra.includes("metric") ? { metric: 777 } : {};
     if (v4) steps.push({ type: "address", ...inC, address: cidr("192.168.122.177/24"), ...metric });
     if (v6) steps.push({ type: "address", ...inC, address: cidr("fd22::177/64"), dad: "off" });
-    steps.push({ type: "up", ...inC, alias: "berth:net/it's a test/eth0" });
+    // a machine's link has no addresses
+    const guest = extra.includes("guest") && !v4 && !v6 ? ({ guest: true } as const) : {};
+    steps.push({ type: "up", ...inC, alias: "berth:net/it's a test/eth0", ...guest });
     if (v6) steps.push({ type: "settle", ...inC, timeoutMs: 5000 });
     const rule = { type: "rule", where: "container", table: 777, priority: 980 } as const;
     if (v4 && extra.includes("rules")) steps.push({ ...rule, from: "192.168.122.177" });
@@ -181,6 +183,9 @@ const impossible: Step[] = [
   { type: "sysctl", where: "container", key: "net/ipv4/conf/nothing/arp_notify", value: "1" },
   { type: "address", where: "container", link: "nothing", address: cidr("10.0.0.1/8") },
   { type: "up", where: "container", link: "nothing" },
+  { type: "down", where: "container", link: "nothing" },
+  // in a user namespace nobody makes device nodes
+  { type: "tap", where: "host", tapOf: link, path: "/run/berth/taps/x", uid: 0, gid: 0, mode: 0o660 },
 ];
 
 function withAccessLink(ip: string): Step[] {

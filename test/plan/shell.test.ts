@@ -60,11 +60,8 @@ async function run(name: string): Promise<string[]> {
   const link = `a${name}`.replaceAll(/[\s/:\p{Cc}]/gu, "_").slice(0, 15);
   const text = JSON.stringify(recordSamples.map((r) => r.plan)).replaceAll('"eth1"', () => JSON.stringify(link));
   const plans = JSON.parse(text) as (typeof recordSamples)[number]["plan"][];
-  const lines: string[] = [];
-  for (const plan of plans) {
-    lines.push(...(await explainPlan(plan, `/x/${name}`)), ...(await explainUndo(plan, `/x/${name}`)));
-  }
-  return lines;
+  const netns = `/x/${name}`;
+  return (await Promise.all(plans.flatMap((plan) => [explainPlan(plan, netns), explainUndo(plan, netns)]))).flat();
 }
 
 test("every command of every type of step: valid to a shell, and without a word that was not meant", async () => {

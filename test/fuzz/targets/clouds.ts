@@ -99,10 +99,11 @@ interface CloudAnswer {
   readonly status: number;
   readonly json: unknown;
 }
-type Answers = Readonly<Record<string, CloudAnswer>>;
+type Answers = Record<string, CloudAnswer>;
 
 const id = (n: number): string => `3f2b1c4d-0000-4000-8000-00000000000${n}`;
-const vm = {
+/** The port of the virtual machine that the targets are in. */
+export const vm = {
   id: id(1),
   name: "vm",
   network_id: id(2),
@@ -140,7 +141,8 @@ const refusal = (status: number, type: string): CloudAnswer => ({
   status,
   json: { NeutronError: { type, message: `No: ${type}.`, detail: "" } },
 });
-const neutronAnswers: Answers = {
+/** Good answers, by the beginnings of requests. */
+export const neutronAnswers: Answers = {
   "GET /ports": { status: 200, json: { ports: [port], ports_links: [] } },
   [`GET /ports/${id(1)}`]: { status: 200, json: { port: vm } },
   "GET /ports/": { status: 200, json: { port } },
