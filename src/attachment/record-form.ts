@@ -176,6 +176,7 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
       parent: isParent,
       detail: isDetail,
       mac: maybe(isMac),
+      addresses: maybe(listOf(isCidr)),
     },
     sysctl: { where: isWhere, key: isSysctl, value: isText, ifThere: maybe(isTrue) },
     address: {

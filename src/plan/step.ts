@@ -61,6 +61,8 @@ export interface AccessLinkStep {
   readonly parent: { readonly name: string; readonly where: "host" };
   readonly detail: SubInterface;
   readonly mac?: string;
+  /** The host's own, where the kernel passes a container's packets to a link that has their address only (ipvlan in layer 3). */
+  readonly addresses?: readonly Cidr[];
 }
 
 /** Sets a sysctl of a link that Berth made; it goes with the link. */

@@ -30,6 +30,7 @@ beforeEach(() => {
   }
 });
 afterEach(() => {
+  w.deleteLink("", "berth-eth1"); // of a test that failed
   for (const name of ["c", "d"]) w.removeNamespace(name);
   w.deleteLink("peer", "tagged");
 });
