@@ -4,6 +4,7 @@ import { parseIp } from "../address/ip.ts";
 import type { Allocation, IpamProvider, Seat } from "../ipam/provider.ts";
 import { findLink, type Link } from "../kernel/links.ts";
 import { AddressConflict } from "../plan/conflict.ts";
+import { bootId } from "../kernel/namespaces.ts";
 import { isRunning } from "../kernel/processes.ts";
 import { KnownLinks } from "../plan/known-links.ts";
 import { applyPlan, type Plan, rollBack, undoPlan } from "../plan/plan.ts";
@@ -22,9 +23,11 @@ import {
   type GuestRecord,
   attachmentsOn,
   lockAttachment,
+  isOfThisBoot,
   lockShared,
   ownerOf,
   readRecord,
+  remainingSteps,
   removeRecord,
   writeRecord,
 } from "./record.ts";
@@ -54,7 +57,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   const prepared = prepare(request, cloud);
   using places = prepared.places;
   mark("prepared");
-  using _lock = lockAttachment(request.key);
+  using _lock = await lockAttachment(request.key);
   mark("locked");
   await replaceRemains(request.key, places, ipam);
   mark("no remains");
@@ -73,7 +76,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
         const planned = planFor(request, prepared, facts, allocation);
         const { plan } = planned;
         mark("planned");
-        const record = { ...intent, allocation, ...planned };
+        const record = { ...intent, allocation, ...planned, ...(shared ? inCommon(planned.guest) : {}) };
         writeRecord(record);
         mark("record");
         const links = new KnownLinks();
@@ -121,20 +124,32 @@ export async function attach(request: AttachRequest): Promise<Attached> {
  */
 async function obtain(
   ipam: IpamProvider,
-  { key, ips, moved }: AttachRequest,
+  request: AttachRequest,
   seat: Seat,
 ): Promise<{ allocation: Allocation; shared: boolean }> {
-  if (moved !== undefined) {
-    const own = addressesOf(moved);
-    try {
-      await ipam.check(key, own, moved.port);
-      return { allocation: moved, shared: true };
-    } catch (e) {
-      if (!(e instanceof Failure)) throw e;
-      return { allocation: await ipam.allocate(key, own, seat), shared: false };
-    }
+  const common = await inCommonStore(ipam, request);
+  if (common !== undefined) return { allocation: common, shared: true };
+  return { allocation: await ipam.allocate(request.key, askedOf(request), seat), shared: false };
+}
+
+function inCommon(guest: GuestRecord | undefined): { guest?: GuestRecord } {
+  return guest === undefined ? {} : { guest: { ...guest, commonStore: true } };
+}
+
+/** What one that moves here has reserved where this host reserves too; undefined where it is another store, or none moves. */
+async function inCommonStore(ipam: IpamProvider, { key, moved }: AttachRequest): Promise<Allocation | undefined> {
+  if (moved === undefined) return undefined;
+  try {
+    await ipam.check(key, addressesOf(moved), moved.port);
+    return moved;
+  } catch (e) {
+    if (e instanceof Failure) return undefined;
+    throw e;
   }
-  return { allocation: await ipam.allocate(key, ips, seat), shared: false };
+}
+
+function askedOf({ ips, moved }: AttachRequest): readonly string[] {
+  return moved === undefined ? ips : addressesOf(moved);
 }
 
 /** Refuses what would change the links of others on the parent. Throws `Failure` (`config`). */
@@ -216,8 +231,8 @@ export async function previewAttach(
   using _places = prepared.places;
   const facts = await gather(request, prepared);
   await requireFree(request, prepared, facts);
-  const asked = request.moved === undefined ? request.ips : addressesOf(request.moved);
-  const allocation = await ipam.preview(request.key, asked, seatOf(request, prepared, facts));
+  const seat = seatOf(request, prepared, facts);
+  const allocation = (await inCommonStore(ipam, request)) ?? (await ipam.preview(request.key, askedOf(request), seat));
   return { ...planFor(request, prepared, facts, allocation), allocation };
 }
 
@@ -225,7 +240,8 @@ export async function previewAttach(
 async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Promise<void> {
   const former = readRecord(key);
   if (former === undefined) return;
-  const nl = former.netnsInode === places.container?.inode ? places.container.netlink : undefined;
+  const isSame = isOfThisBoot(former) && former.netnsInode === places.container?.inode;
+  const nl = isSame ? places.container?.netlink : undefined;
   const { foreignLink, process } = former.guest ?? {};
   const isNobodys = process !== undefined && !isRunning(process);
   const isThere = nl !== undefined && (foreignLink === true || findLink(nl, key.ifName) !== undefined);
@@ -235,7 +251,8 @@ async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Pro
     });
   }
   using old = Places.find(former.netns, places.cloud);
-  const [failure] = await undoPlan(former.plan, old);
+  const plan = remainingSteps(former);
+  const [failure] = await undoPlan(plan, old, () => lockShared(former.parent, plan));
   if (failure !== undefined) throw failure;
   await ipam.release(key, addressesOf(former.allocation), former.allocation?.port);
 }
@@ -249,6 +266,7 @@ function intentOf(request: AttachRequest, places: Places, parent: Link): Attachm
     netnsInode: places.container?.inode ?? 0,
     parent: parent.name,
     created: new Date().toISOString(),
+    boot: bootId(),
     ...(request.handedOver === true ? { inTransit: true } : {}),
     config: request.delegate.stdin,
     cniPath: request.delegate.env["CNI_PATH"] ?? "",

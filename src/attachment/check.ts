@@ -55,7 +55,7 @@ export async function check(request: CheckRequest): Promise<readonly string[]> {
       advice: "Detach it and attach it again.",
     });
   }
-  await ipam.check(request.key, addressesOf(record.allocation), record.allocation?.port);
+  await ipam.check(record.holder ?? request.key, addressesOf(record.allocation), record.allocation?.port);
   const parent = request.config.linkInContainer ? undefined : findLink(places.host.netlink, record.parent);
   return [...(parent === undefined ? [] : deadParent(parent)), ...familyGaps(attached), ...strictFirewalls(attached)];
 }

@@ -121,7 +121,7 @@ export function orphans(unreadable: (failure: Failure) => void): AttachmentRecor
 export async function cloudStrays(config: NetworkConfig, delegate: DelegateCall): Promise<readonly CloudStray[]> {
   const { cloud } = await providersOf(config, delegate);
   if (cloud === undefined) return [];
-  const valid = listRecords(() => {}).map((r) => r.key);
+  const valid = listRecords(() => {}).map((r) => r.holder ?? r.key);
   return (await cloud.strays(config.name, valid)).map((stray) => ({
     what: describeStray(stray),
     commands: explainStray(stray),

@@ -47,9 +47,9 @@ function object4(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k !== "owner" && k !== "group" && k !== "mode" && k !== "path") return false;
   const x0 = x["owner"];
-  if (!(x0 === undefined || (typeof x0 === "number" && Number.isInteger(x0) && x0 >= 0))) return false;
+  if (!(x0 === undefined || (typeof x0 === "number" && Number.isInteger(x0) && x0 >= 0 && x0 <= 4294967295))) return false;
   const x1 = x["group"];
-  if (!(x1 === undefined || (typeof x1 === "number" && Number.isInteger(x1) && x1 >= 0))) return false;
+  if (!(x1 === undefined || (typeof x1 === "number" && Number.isInteger(x1) && x1 >= 0 && x1 <= 4294967295))) return false;
   const x2 = x["mode"];
   if (!(x2 === undefined || (typeof x2 === "string" && pattern3.test(x2)))) return false;
   const x3 = x["path"];
@@ -65,9 +65,9 @@ function object5(x: unknown): boolean {
   const x1 = x["addresses"];
   if (!(x1 === undefined || (every(x1, (x1_) => typeof x1_ === "string" && isIp(x1_))))) return false;
   const x2 = x["metric"];
-  if (!(x2 === undefined || (typeof x2 === "number" && Number.isInteger(x2) && x2 >= 0))) return false;
+  if (!(x2 === undefined || (typeof x2 === "number" && Number.isInteger(x2) && x2 >= 0 && x2 <= 4294967295))) return false;
   const x3 = x["table"];
-  if (!(x3 === undefined || (((typeof x3 === "number" && Number.isInteger(x3) && x3 >= 0) || (x3 === "own"))))) return false;
+  if (!(x3 === undefined || (((typeof x3 === "number" && Number.isInteger(x3) && x3 >= 0 && x3 <= 4294967295) || (x3 === "own"))))) return false;
   const x4 = x["neighbours"];
   if (!(x4 === undefined || ((x4 === "auto" || x4 === "static" || x4 === "kernel")))) return false;
   return true;
@@ -81,7 +81,7 @@ function object6(x: unknown): boolean {
   const x1 = x["waitMs"];
   if (!(x1 === undefined || (typeof x1 === "number" && Number.isInteger(x1) && x1 >= 1 && x1 <= 10000))) return false;
   const x2 = x["quarantineS"];
-  if (!(x2 === undefined || (typeof x2 === "number" && Number.isInteger(x2) && x2 >= 0))) return false;
+  if (!(x2 === undefined || (typeof x2 === "number" && Number.isInteger(x2) && x2 >= 0 && x2 <= 4294967295))) return false;
   return true;
 }
 
@@ -107,13 +107,13 @@ function object8(x: unknown): boolean {
   const x1 = x["gw"];
   if (!(x1 === undefined || (typeof x1 === "string" && isIp(x1)))) return false;
   const x2 = x["mtu"];
-  if (!(x2 === undefined || (typeof x2 === "number" && Number.isInteger(x2) && x2 >= 0))) return false;
+  if (!(x2 === undefined || (typeof x2 === "number" && Number.isInteger(x2) && x2 >= 0 && x2 <= 4294967295))) return false;
   const x3 = x["advmss"];
-  if (!(x3 === undefined || (typeof x3 === "number" && Number.isInteger(x3) && x3 >= 0))) return false;
+  if (!(x3 === undefined || (typeof x3 === "number" && Number.isInteger(x3) && x3 >= 0 && x3 <= 4294967295))) return false;
   const x4 = x["priority"];
-  if (!(x4 === undefined || (typeof x4 === "number" && Number.isInteger(x4) && x4 >= 0))) return false;
+  if (!(x4 === undefined || (typeof x4 === "number" && Number.isInteger(x4) && x4 >= 0 && x4 <= 4294967295))) return false;
   const x5 = x["table"];
-  if (!(x5 === undefined || (typeof x5 === "number" && Number.isInteger(x5) && x5 >= 0))) return false;
+  if (!(x5 === undefined || (typeof x5 === "number" && Number.isInteger(x5) && x5 >= 0 && x5 <= 4294967295))) return false;
   const x6 = x["scope"];
   if (!(x6 === undefined || (typeof x6 === "number" && Number.isInteger(x6) && x6 >= 0 && x6 <= 255))) return false;
   return true;
@@ -347,7 +347,7 @@ function object25(x: unknown): boolean {
   const x11 = x["sources"];
   if (!(x11 === undefined || (every(x11, (x11_) => typeof x11_ === "string" && isMac(x11_))))) return false;
   const x12 = x["bcqueuelen"];
-  if (!(x12 === undefined || (typeof x12 === "number" && Number.isInteger(x12) && x12 >= 0))) return false;
+  if (!(x12 === undefined || (typeof x12 === "number" && Number.isInteger(x12) && x12 >= 0 && x12 <= 4294967295))) return false;
   const x13 = x["tap"];
   if (!(x13 === undefined || (object4(x13)))) return false;
   const x14 = x["device"];

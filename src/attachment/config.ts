@@ -18,7 +18,8 @@ const pciBusId = v.pipe(
   v.string(),
   v.regex(/^[\da-fA-F]{4}:[\da-fA-F]{2}:[\da-fA-F]{2}\.[0-7]$/u, "a PCI address, as 0000:00:1f.6"),
 );
-const natural = v.pipe(v.number(), v.integer(), v.minValue(0));
+/** The kernel's numbers have 32 bits. */
+const natural = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffffffff));
 const between = (low: number, high: number): v.GenericSchema<number> =>
   v.pipe(v.number(), v.integer(), v.minValue(low), v.maxValue(high));
 

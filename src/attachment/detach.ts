@@ -26,6 +26,7 @@ import {
   lockShared,
   ownerOf,
   readRecordIfSound,
+  remainingSteps,
   removeRecord,
 } from "./record.ts";
 
@@ -48,7 +49,7 @@ export interface DetachRequest {
  */
 export async function detach(request: DetachRequest): Promise<void> {
   checkKey(request.key);
-  using _lock = lockAttachment(request.key);
+  using _lock = await lockAttachment(request.key);
   const record = readRecordIfSound(request.key);
   const netns = request.netns === undefined || request.netns === "" ? record?.netns : request.netns;
   const { ipam, cloud } = await providersOf(request.config, request.delegate);
@@ -56,9 +57,10 @@ export async function detach(request: DetachRequest): Promise<void> {
   mark("record read, namespace open");
   const failures: Failure[] = [];
   const release = async (ips: readonly string[]): Promise<readonly string[]> => {
-    if (request.keepsAddresses === true) return [];
+    const elsewhere = record?.guest?.held === true && record.guest.commonStore === true;
+    if (elsewhere || request.keepsAddresses === true) return [];
     try {
-      return await ipam.release(request.key, ips, record?.allocation?.port);
+      return await ipam.release(record?.holder ?? request.key, ips, record?.allocation?.port);
     } catch (e) {
       failures.push(asFailure(e, "release the addresses"));
       return [];
@@ -72,7 +74,8 @@ export async function detach(request: DetachRequest): Promise<void> {
     const routes = hostRoutesTo(places.host.netlink, released, request.key);
     failures.push(...(await undoPlan(routes, places, lockFor(routes))));
   } else {
-    failures.push(...(await undoPlan(record.plan, places, () => lockShared(record.parent, record.plan))));
+    const plan = remainingSteps(record);
+    failures.push(...(await undoPlan(plan, places, () => lockShared(record.parent, plan))));
     mark("undone");
     await release(addressesOf(record.allocation));
     mark("released");

@@ -103,7 +103,7 @@ export function guestOf(
 export function guestRecord(
   whole: Plan,
   { mac, mtu, parent }: { readonly mac?: string; readonly mtu?: number; readonly parent: Link },
-  request: GuestRequest | undefined,
+  request: Omit<GuestRecord, "mac" | "mtu" | "steps"> | undefined,
 ): GuestRecord {
   return { mac: mac ?? parent.mac ?? "", mtu: mtu ?? parent.mtu, steps: guestPart(whole), ...request };
 }

@@ -44,6 +44,7 @@ export function takeOver(record: AttachmentRecord, netns: string): AttachmentRec
   const taken: AttachmentRecord = {
     ...rest,
     key: { ...record.key, ifName: link.name },
+    holder: record.key,
     netns,
     netnsInode: places.container.inode ?? 0,
     plan: record.plan.map((s) => (s.type === "link" ? { ...made, where: "container", name: link.name } : s)),

@@ -32,8 +32,8 @@ export async function leave(key: Key): Promise<void> {
 }
 
 /** The process that an attachment is for from now on; see `GuestRecord`. Throws `Failure` (`missing`). */
-export function assign(key: Key, process: ProcessIdentity): void {
-  using _lock = lockAttachment(key);
+export async function assign(key: Key, process: ProcessIdentity): Promise<void> {
+  using _lock = await lockAttachment(key);
   const record = readRecord(key);
   if (record?.guest === undefined) throw new Failure("missing", `use ${describeKey(key)}: it is detached`);
   writeRecord({ ...record, guest: { ...record.guest, process } });

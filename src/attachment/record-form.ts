@@ -4,7 +4,7 @@
 import { parseCidr } from "../address/cidr.ts";
 import { ipFamily, parseIp } from "../address/ip.ts";
 import { parseMac } from "../address/mac.ts";
-import { isObject } from "../ipam/json.ts";
+import { isObject, type Json } from "../ipam/json.ts";
 import type { Allocation, CloudPort, Dns, Lease, RouteSpec } from "../ipam/provider.ts";
 import type { ProcessIdentity } from "../kernel/processes.ts";
 import { lazily } from "../kernel/libc.ts";
@@ -30,6 +30,8 @@ export interface GuestRecord {
   readonly held?: true;
   /** The machine's manager makes the link, with this MAC. */
   readonly foreignLink?: true;
+  /** It came from a host that reserves in the same store: whoever has the machine releases its addresses. */
+  readonly commonStore?: true;
   /** The process that it is for: without it, it is nobody's. Absent: it stays until it is detached. */
   readonly process?: ProcessIdentity;
 }
@@ -47,6 +49,8 @@ export interface AttachmentRecord {
   readonly parent: string;
   /** When it was attached, ISO 8601. */
   readonly created: string;
+  /** During which boot of the kernel; absent: this one. */
+  readonly boot?: string;
   /** The configuration as it was given, as JSON text: a release needs it. */
   readonly config: string;
   /** CNI_PATH at ADD: a delegated IPAM plugin is found there. */
@@ -55,6 +59,8 @@ export interface AttachmentRecord {
   readonly site?: string;
   /** Its link is on its way between the host and its namespace, moved by another program: it is neither mended nor checked. */
   readonly inTransit?: true;
+  /** Whose the addresses are to IPAM, where the attachment had another key when they were given; absent: {@link key}. */
+  readonly holder?: Key;
   /** Absent: the link is a container's. */
   readonly guest?: GuestRecord;
   /** Absent while IPAM is being asked. */
@@ -74,7 +80,7 @@ const isIp: Check = (x) => typeof x === "string" && parseIp(x) === x;
 const isMac: Check = (x) => typeof x === "string" && parseMac(x) === x;
 const isLeaseAddress: Check = (x) => typeof x === "string" && parseCidr(x) !== undefined;
 /** What the kernel takes as a link's name (net/core/dev.c, dev_valid_name); as a part of a sysctl's path it leads nowhere else. */
-const isLinkName: Check = (x) => typeof x === "string" && /^(?!\.{1,2}$)[^\s/:\p{Cc}]{1,15}$/u.test(x);
+const isLinkName: Check = (x) => typeof x === "string" && /^(?!\.{1,2}$)[^\s/:\0]{1,15}$/u.test(x);
 /** A setting of one link. */
 const isSysctl: Check = (x) =>
   typeof x === "string" && /^net\/ipv[46]\/(?:conf|neigh)\/(?!\.{1,2}\/)[^\s/\0]{1,15}\/\w+$/u.test(x);
@@ -92,15 +98,25 @@ const maybe =
 const listOf =
   (check: Check): Check =>
   (x) =>
-    Array.isArray(x) && x.every(check);
+    Array.isArray(x) && areAll(x, check);
+
+function areAll(values: readonly unknown[], check: Check): boolean {
+  for (const value of values) if (!check(value)) return false;
+  return true;
+}
+
+/** The first key whose value its check refuses; undefined where there is none. */
+function oddKeyOf(form: Readonly<Record<string, Check>>, x: Json): string | undefined {
+  for (const key in form) if (form[key]?.(Object.hasOwn(x, key) ? x[key] : undefined) !== true) return key;
+  return undefined;
+}
 
 function object<T>(form: Form<T>): Check {
   return objectOf(form);
 }
 
 function objectOf(form: Readonly<Record<string, Check>>): Check {
-  const entries = Object.entries(form);
-  return (x) => isObject(x) && entries.every(([key, check]) => check(Object.hasOwn(x, key) ? x[key] : undefined));
+  return (x) => isObject(x) && oddKeyOf(form, x) === undefined;
 }
 
 const isCidr: Check = (x) => {
@@ -260,20 +276,24 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
     steps: listOf(isStep),
     held: maybe(isTrue),
     foreignLink: maybe(isTrue),
+    commonStore: maybe(isTrue),
     process: maybe(isProcess),
   });
 
+  const isKey = object<Key>({ network: isText, containerId: isText, ifName: isText });
   return {
-    key: object<Key>({ network: isText, containerId: isText, ifName: isText }),
+    key: isKey,
     kind: oneOf(...kinds),
     netns: (x) => typeof x === "string" && !x.includes("\0"),
     netnsInode: isNumber,
     parent: isLinkName,
     created: (x) => typeof x === "string" && !Number.isNaN(Date.parse(x)),
+    boot: maybe(isText),
     config: isText,
     cniPath: isText,
     site: maybe(isText),
     inTransit: maybe(isTrue),
+    holder: maybe(isKey),
     guest: maybe(isGuest),
     allocation: maybe(isAllocation),
     plan: listOf(isStep),
@@ -284,5 +304,5 @@ const record = lazily(build);
 
 /** The first of a record's keys whose value is none that a record has; undefined where all are as they must be. */
 export function oddKey(json: Readonly<Record<string, unknown>>): string | undefined {
-  return Object.entries(record()).find(([key, check]) => !check(Object.hasOwn(json, key) ? json[key] : undefined))?.[0];
+  return oddKeyOf(record(), json);
 }

@@ -12,6 +12,7 @@ import {
 } from "../kernel/files.ts";
 import { Errno, SysError } from "../kernel/errno.ts";
 import { lockFile, tryLockFile } from "../kernel/locks.ts";
+import { bootId } from "../kernel/namespaces.ts";
 import { isRunning } from "../kernel/processes.ts";
 import { Places } from "../plan/places.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -50,9 +51,33 @@ function ioFailure(doing: string, e: unknown): Failure {
     : new Failure("io", `${doing}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
 }
 
-/** Waits for the lock of an attachment; of several callers with the same key one goes at a time. Throws `Failure` (`io`). */
-export function lockAttachment(key: Key): Disposable {
-  return lockNamed(lockName(key));
+/** How many attachments of this process are at work. */
+let atWork = 0;
+/** How often a lock is asked for that must not be waited for in the kernel, milliseconds. */
+const POLL_MS = 2;
+
+/**
+ * Waits for the lock of an attachment; of several callers with the same key one goes at a time. Throws `Failure` (`io`).
+ *
+ * Two attachments may share a lock file. While one of this process is at work, which may await an answer, the wait of
+ * another must not block the thread: the lock would never be given back.
+ */
+export async function lockAttachment(key: Key): Promise<Disposable> {
+  const name = lockName(key);
+  for (;;) {
+    const lock = atWork === 0 ? lockNamed(name) : lockNamed(name, tryLockFile);
+    if (lock === undefined) {
+      await Bun.sleep(POLL_MS);
+      continue;
+    }
+    atWork++;
+    return {
+      [Symbol.dispose]: () => {
+        atWork--;
+        lock[Symbol.dispose]();
+      },
+    };
+  }
 }
 
 function lockName(key: Key): string {
@@ -72,9 +97,11 @@ export function lockShared(parent: string | undefined, plan: Plan): Disposable {
   return stack.move();
 }
 
-function lockNamed(name: string): Disposable {
+function lockNamed(name: string): Disposable;
+function lockNamed(name: string, lock: typeof tryLockFile): Disposable | undefined;
+function lockNamed(name: string, lock: typeof lockFile | typeof tryLockFile = lockFile): Disposable | undefined {
   try {
-    return withDirectory(LOCKS, () => lockFile(`${LOCKS}/${name}`));
+    return withDirectory(LOCKS, () => lock(`${LOCKS}/${name}`));
   } catch (e) {
     throw ioFailure(`lock ${LOCKS}/${name}`, e);
   }
@@ -217,13 +244,26 @@ export function attachmentsOn(parent: string, except: Key): string[] {
   });
 }
 
+/** False for a record that a kept /run brought over a boot. */
+export function isOfThisBoot({ boot }: AttachmentRecord): boolean {
+  return boot === undefined || boot === bootId();
+}
+
+/**
+ * The steps that there may be something left of: of a former boot's nothing in the kernel, where another attachment may
+ * have the same addresses by now.
+ */
+export function remainingSteps(record: AttachmentRecord): Plan {
+  return isOfThisBoot(record) ? record.plan : record.plan.filter((step) => step.where === "cloud");
+}
+
 /**
  * True where a record's namespace is gone, or another one than was attached, or the process that it was for. Throws
  * `Failure`, `SysError` where that cannot be looked at.
  */
 export function hasLostNamespace(record: AttachmentRecord): boolean {
   const process = record.guest?.process;
-  if (process !== undefined && !isRunning(process)) return true;
+  if (!isOfThisBoot(record) || (process !== undefined && !isRunning(process))) return true; // inode numbers come again
   using places = Places.find(record.netns);
   return places.container === undefined || places.container.inode !== record.netnsInode;
 }

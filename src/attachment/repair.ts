@@ -20,6 +20,7 @@ import {
   type AttachmentRecord,
   attachmentsOn,
   type GuestRecord,
+  isOfThisBoot,
   lockAttachment,
   lockShared,
   ownerOf,
@@ -60,7 +61,7 @@ export async function enforce(
   scope: Scope,
   wanted: (current: AttachmentRecord) => AttachmentRecord,
 ): Promise<Repair> {
-  using _lock = lockAttachment(key);
+  using _lock = await lockAttachment(key);
   const recorded = readRecord(key);
   if (recorded === undefined) throw new Failure("missing", `repair ${describeKey(key)}: it is detached`);
   const current = wanted(recorded);
@@ -110,7 +111,7 @@ async function cloudFor(record: AttachmentRecord, scope: Scope): Promise<Cloud |
 
 function openOwn(record: AttachmentRecord, cloud: Cloud | undefined): Places {
   const places = Places.open(record.netns, cloud);
-  if (places.container?.inode === record.netnsInode) return places;
+  if (isOfThisBoot(record) && places.container?.inode === record.netnsInode) return places;
   places[Symbol.dispose]();
   throw new Failure("namespace", `repair ${describeKey(record.key)}: ${record.netns} is another namespace now`, {
     advice: '"berth gc" detaches what has lost its namespace.',

@@ -129,7 +129,7 @@ async function runOn(
   const identity = identify(running.pid);
   const keys = legs.map((leg) => leg.record.key);
   // should Berth be killed, the machine runs on, and gc takes the attachment back after its end
-  if (identity !== undefined) for (const leg of legs) if (!leg.stays) assign(leg.record.key, identity);
+  if (identity !== undefined) for (const leg of legs) if (!leg.stays) await assign(leg.record.key, identity);
   const { qmp } = flags;
   if (qmp === undefined) return { exitCode: await running.exited, moved: false };
   let ended = false;

@@ -9,10 +9,12 @@ import type { Holder } from "../ipam/provider.ts";
 import { Reservations } from "../ipam/reservations.ts";
 import { listAddresses } from "../kernel/addresses.ts";
 import { Netlink } from "../kernel/netlink.ts";
-import { Failure } from "../report/failure.ts";
-import type { Message } from "./messages.ts";
+import { asFailure, Failure } from "../report/failure.ts";
+import { cloudOptionNames, cloudWishOf, type EndpointPort, knowsCloud } from "./cloud.ts";
+import { CloudAddresses, cloudReservation } from "./cloud-addresses.ts";
+import { type Message, readMessage } from "./messages.ts";
 import type { DockerNetwork } from "./options.ts";
-import type { Grant, Pool, State } from "./state.ts";
+import { cloudPool, type Grant, type Pool, type State } from "./state.ts";
 
 /** What is reserved for Docker has this before what tells it apart, in the place of a container id. */
 const HOLDER = "docker:";
@@ -32,6 +34,7 @@ const PoolId = v.object({
     ),
   ),
   dataDir: v.exactOptional(v.pipe(v.string(), v.regex(/^\/[^\0]*$/u))),
+  cloud: v.exactOptional(cloudPool),
 });
 
 function poolOf(id: string): Pool {
@@ -43,6 +46,16 @@ function poolOf(id: string): Pool {
       cause: e,
     });
   }
+}
+
+/** Whether a pool shall be a subnet of a cloud's: where it is named, and where none is and there is a cloud. */
+function asksForCloud({ Options, Pool: block }: Message<"RequestPool">): boolean {
+  return cloudWishOf(textsOf(Options)) !== undefined || (block === "" && knowsCloud());
+}
+
+function textsOf(options: Message<"RequestPool">["Options"]): ReadonlyMap<string, string> {
+  const names = Object.keys(options ?? {}).filter((name) => cloudOptionNames.includes(name));
+  return new Map(names.flatMap((name) => [[name, textOption(options, name) ?? ""] as const]));
 }
 
 function textOption(options: Message<"RequestPool">["Options"], name: string): string | undefined {
@@ -63,20 +76,30 @@ const UNCLAIMED_MS = 600_000;
 /** The IPAM half of the plugin. The methods throw `Failure`. */
 export class IpamDriver {
   readonly #state: State;
+  /** What is a cloud's. */
+  readonly cloud: CloudAddresses;
   /** Addresses that were Docker's already when it asked for them, and their reservations. */
   readonly #again = new Map<string, string>();
 
   constructor(state: State) {
     this.#state = state;
+    this.cloud = new CloudAddresses(state);
   }
 
   /** Gives back what a former process reserved and could not tell Docker of, or Docker could not give back meanwhile. */
-  async tidy(): Promise<void> {
+  async tidy(failed: (failure: Failure) => void): Promise<void> {
     const aside = new Set(this.#state.networks.values().flatMap((n) => n.reserved));
     for (const grant of this.#state.grants.values()) {
       if (grant.ip !== undefined && (aside.has(grant.ip) || Date.now() - grant.made < UNCLAIMED_MS)) continue;
       const holder = { network: grant.pool.network, containerId: `${HOLDER}${grant.id}`, ifName: "docker" };
-      if (grant.ip === undefined) await this.#provider(grant.pool, undefined).release(holder);
+      if (grant.pool.cloud !== undefined) {
+        try {
+          await this.cloud.abandon(grant, grant.pool.cloud);
+        } catch (e) {
+          failed(asFailure(e, `give back ${grant.ip ?? "an address"} of a cloud's`));
+          continue; // at the next start
+        }
+      } else if (grant.ip === undefined) await this.#provider(grant.pool, undefined).release(holder);
       else this.#giveBack(grant.pool, grant.ip);
       this.#state.grants.delete(grant.id);
     }
@@ -113,18 +136,36 @@ export class IpamDriver {
     return { LocalDefaultAddressSpace: "berth", GlobalDefaultAddressSpace: "berth" };
   }
 
+  /** Whether a call is answered by a cloud, and takes no lock of the host: it need not wait for others. */
+  asksCloud(path: string, body: string): boolean {
+    if (!path.startsWith("/IpamDriver.R")) return false;
+    try {
+      if (path === "/IpamDriver.RequestPool") return asksForCloud(readMessage("RequestPool", JSON.parse(body)));
+      return this.cloud.subnetOf(poolOf(readMessage("ReleasePool", JSON.parse(body)).PoolID)) !== undefined;
+    } catch {
+      return false; // the call itself says what is wrong
+    }
+  }
+
   /** IpamDriver.RequestPool: the pool's id is all that there is to know of it, as JSON. Throws `Failure` (`config`). */
-  requestPool(request: Message<"RequestPool">): unknown {
+  async requestPool(request: Message<"RequestPool">): Promise<unknown> {
+    if (asksForCloud(request))
+      return await this.cloud.requestPool(request, cloudWishOf(textsOf(request.Options)) ?? {});
+    return this.#localPool(request);
+  }
+
+  #localPool(request: Message<"RequestPool">): unknown {
     for (const name of Object.keys(request.Options ?? {})) {
       if (name === "network" || name === "data_dir" || name.startsWith("com.docker.")) continue;
       throw new Failure("config", `use the IPAM option ${name}: there is no such option`, {
-        advice: "The options are network (whose reservations are shared) and data_dir (where they are).",
+        advice: `The options are network (whose reservations are shared), data_dir (where they are), ${cloudOptionNames.join(", ")}.`,
       });
     }
     const cidr = parseCidr(request.Pool);
     if (cidr === undefined) {
       throw new Failure("config", "choose a subnet: the network names none", {
-        advice: "Give the LAN's own: --subnet 192.168.122.0/24, and a part of it that is yours: --ip-range.",
+        advice:
+          "Give the LAN's own: --subnet 192.168.122.0/24, and a part of it that is yours: --ip-range. In a cloud's machine none is needed where its credentials are found (clouds.yaml, or the environment of berth docker).",
       });
     }
     const pool = formatCidr(networkOf(cidr));
@@ -155,6 +196,17 @@ export class IpamDriver {
     const pool = poolOf(request.PoolID);
     const { prefix } = parseCidr(pool.pool) ?? { prefix: 0 };
     const asked = parseIp(request.Address);
+    const isGateway = request.Options?.[REQUEST_TYPE] === GATEWAY;
+    const cloud = this.cloud.subnetOf(pool);
+    if (cloud === undefined || (isGateway && pool.cloud === undefined))
+      return await this.#localAddress(request, pool, asked);
+    if (!isGateway) return { Address: `${await this.cloud.reserve(pool, cloud, asked)}/${prefix}`, Data: {} };
+    if (asked !== undefined) await this.cloud.checkGateway(pool, asked);
+    return { Address: `${asked ?? firstOf(pool.pool)}/${prefix}`, Data: {} };
+  }
+
+  async #localAddress(request: Message<"RequestAddress">, pool: Pool, asked: string | undefined): Promise<unknown> {
+    const { prefix } = parseCidr(pool.pool) ?? { prefix: 0 };
     if (request.Options?.[REQUEST_TYPE] === GATEWAY) {
       const gateway = asked ?? firstOf(pool.pool);
       return { Address: `${this.#gateway(pool, gateway)}/${prefix}`, Data: {} };
@@ -206,10 +258,16 @@ export class IpamDriver {
   }
 
   /** IpamDriver.ReleaseAddress; of one that is free too. Throws `Failure` (`request`, `io`). */
-  releaseAddress(request: Message<"ReleaseAddress">): unknown {
+  async releaseAddress(request: Message<"ReleaseAddress">): Promise<unknown> {
     const pool = poolOf(request.PoolID);
     const ip = parseIp(request.Address);
     if (ip === undefined) throw new Failure("request", "release an address: none is named");
+    const cloud = this.cloud.subnetOf(pool);
+    if (cloud !== undefined) await this.cloud.release(cloud, ip);
+    return pool.cloud === undefined ? this.#releaseLocally(pool, ip) : {};
+  }
+
+  #releaseLocally(pool: Pool, ip: string): unknown {
     // a refused endpoint's address may be the one of another that lives; a gateway may be that of another network
     if (this.#state.isReserved(reservationOf(pool, ip)) || this.#isOthersGateway(pool, ip)) return {};
     this.#giveBack(pool, ip);
@@ -233,15 +291,17 @@ export class IpamDriver {
    * What was handed out for an endpoint's address a moment ago: its reservation; undefined for another IPAM's address.
    * Throws `Failure` (`address`) where a living endpoint has it.
    */
-  claim(ip: string): string | undefined {
-    const grant = this.#state.grants.values().findLast((g) => g.ip === ip);
+  claim(ip: string, inCloud: boolean): { readonly reservation: string; readonly port?: EndpointPort } | undefined {
+    const grant = this.#state.grants.values().findLast((g) => g.ip === ip && (g.pool.cloud !== undefined) === inCloud);
     if (grant !== undefined) {
       this.#state.grants.delete(grant.id);
-      return reservationOf(grant.pool, ip);
+      const { port } = grant;
+      return { reservation: reservationOf(grant.pool, ip), ...(port === undefined ? {} : { port }) };
     }
     const again = this.#again.get(ip);
     this.#again.delete(ip);
-    if (again === undefined || !this.#state.isReserved(again)) return again;
+    if (again === undefined) return undefined;
+    if (!this.#state.isReserved(again)) return { reservation: again };
     throw new Failure("address", `reserve ${ip}: another container of Docker's has it`);
   }
 
@@ -291,6 +351,7 @@ export class IpamDriver {
 }
 
 function reservationOf(pool: Pool, ip: string): string {
+  if (pool.cloud !== undefined) return cloudReservation(pool.cloud, ip);
   return `${pool.dataDir ?? DATA_DIR}/${pool.network} ${ip}`;
 }
 

@@ -18,10 +18,12 @@ import { choosesMac, kindOf, subInterfaceOf } from "../attachment/sub-interface.
 import { randomBytes } from "../kernel/libc.ts";
 import { processNamespacePath } from "../kernel/namespaces.ts";
 import { asFailure, Failure } from "../report/failure.ts";
+import { concealPorts, exposePorts, portOf, releaseIn } from "./cloud.ts";
+import { cloudOf, exposedOf, inCloud, notReserved } from "./cloud-network.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { IpamDriver } from "./ipam-driver.ts";
 import type { Message } from "./messages.ts";
-import { type DockerNetwork, networkOf } from "./options.ts";
+import { type DockerNetwork, networkOf, wishOf } from "./options.ts";
 import type { DockerEndpoint, State } from "./state.ts";
 
 /** A link's name on the host: unique, and within 15 characters. */
@@ -47,8 +49,12 @@ export class NetworkDriver {
   }
 
   /** NetworkDriver.CreateNetwork: keeps what the network is, makes nothing yet. Throws `Failure` (`config`, `decode`, `io`). */
-  createNetwork(request: Message<"CreateNetwork">): unknown {
-    this.#state.networks.set(networkOf(request));
+  async createNetwork(request: Message<"CreateNetwork">): Promise<unknown> {
+    const network = networkOf(request);
+    const asked = network.pools.map((block) => this.#ipam.cloud.askedFor(block)).find((pool) => pool !== undefined);
+    const wish = wishOf(request) ?? (asked === undefined ? undefined : { network: asked.network, ...cloudOf(asked) });
+    for (const block of network.pools) this.#ipam.cloud.refuseShared(block, wish !== undefined);
+    this.#state.networks.set(wish === undefined ? network : await inCloud(network, wish, request));
     return {};
   }
 
@@ -71,14 +77,14 @@ export class NetworkDriver {
     for (const endpoint of this.#state.endpoints.values()) {
       if (endpoint.network !== id) continue;
       await this.#remove(network, endpoint);
-      this.#ipam.releaseReservations(endpoint.reservations);
+      await this.#release(network, endpoint);
     }
     this.#state.networks.delete(id);
     this.#ipam.releaseAside(network);
   }
 
   /** NetworkDriver.CreateEndpoint: keeps the addresses, chooses the MAC where Docker did not. Throws `Failure` (`config`, `address`, `missing`). */
-  createEndpoint(request: Message<"CreateEndpoint">): unknown {
+  async createEndpoint(request: Message<"CreateEndpoint">): Promise<unknown> {
     const network = this.#network(request.NetworkID);
     const asked = request.Interface ?? { Address: "", AddressIPv6: "", MacAddress: "" };
     const addresses = [asked.Address, asked.AddressIPv6].filter((text) => text !== "");
@@ -89,9 +95,7 @@ export class NetworkDriver {
         advice: "Leave --mac-address out.",
       });
     }
-    const own = detail.kind === "vlan" || !choosesMac(detail) ? undefined : randomMac(randomBytes(6));
-    const mac = given ?? own;
-    const reservations = addresses.flatMap((address) => {
+    const claims = addresses.flatMap((address) => {
       const ip = parseCidr(address)?.ip ?? "";
       if (network.reserved.includes(ip)) {
         throw new Failure("address", `give a container ${ip}: it is set aside as the network's gateway or for another`);
@@ -99,18 +103,27 @@ export class NetworkDriver {
       const same = this.#state.endpoints.values().find((e) => e.network === network.id && hasAddress(e, ip));
       if (same !== undefined && same.id !== request.EndpointID)
         throw new Failure("address", `give a container ${ip}: another of the network has it`);
-      return this.#ipam.claim(ip) ?? [];
+      return this.#ipam.claim(ip, network.cloud !== undefined) ?? [];
     });
+    const ports = claims.flatMap((claim) => claim.port ?? []);
+    if (network.cloud !== undefined && ports.length < addresses.length) throw notReserved(addresses);
+    const { cloud } = network.cloud ?? {};
+    const port = network.cloud === undefined ? undefined : await portOf(cloud, ports, request.EndpointID, given);
+    const own = port?.mac ?? (detail.kind === "vlan" ? undefined : randomMac(randomBytes(6)));
+    const mac = given ?? (choosesMac(detail) ? own : undefined);
+    const exposed = port === undefined ? [] : exposedOf(request.Options);
     this.#state.endpoints.set({
       version: 1,
       id: request.EndpointID,
       network: network.id,
       addresses,
-      reservations,
+      reservations: claims.map((claim) => claim.reservation),
       ...(mac === undefined ? {} : { mac }),
+      ...(port === undefined ? {} : { port }),
+      ...(exposed.length === 0 ? {} : { exposed }),
     });
     // what the request has, the answer must not have
-    return { Interface: given === undefined && own !== undefined ? { MacAddress: own } : {} };
+    return { Interface: given === undefined && mac !== undefined ? { MacAddress: mac } : {} };
   }
 
   /** NetworkDriver.Join: the host's part of the attachment and the link, for Docker to move. Throws `Failure`, `SysError`. */
@@ -127,14 +140,17 @@ export class NetworkDriver {
       kind: kindOf(config, ""),
       netns,
       config,
-      mac: endpoint.mac,
+      mac: endpoint.port === undefined ? endpoint.mac : undefined, // a port has its own
       ips: [],
       delegate: delegateFor(JSON.stringify(json), config.cniVersion, key, netns),
       handedOver: true,
     });
     try {
+      const { port, exposed = [] } = endpoint;
+      if (port !== undefined && exposed.length > 0) await exposePorts(network.cloud?.cloud, endpoint.id, port, exposed);
       this.#state.endpoints.set({ ...endpoint, sandbox: request.SandboxKey });
     } catch (e) {
+      await this.#conceal(network, endpoint);
       for (const record of recordsOf(key.network, key.containerId)) await undo(record, endpoint);
       throw e;
     }
@@ -200,7 +216,7 @@ export class NetworkDriver {
         });
         if (!gone) continue;
         await this.#remove(network, endpoint);
-        this.#ipam.releaseReservations(endpoint.reservations);
+        await this.#release(network, endpoint);
       } catch (e) {
         failed(asFailure(e, `resume endpoint ${endpoint.id}`));
       }
@@ -212,7 +228,19 @@ export class NetworkDriver {
     this.#deliveries.forget(endpoint.id);
     for (const record of network === undefined ? [] : recordsOf(network.name, endpoint.id))
       await undo(record, endpoint);
+    await this.#conceal(network, endpoint);
     this.#state.endpoints.delete(endpoint.id);
+  }
+
+  async #conceal(network: DockerNetwork | undefined, { id, port, exposed = [] }: DockerEndpoint): Promise<void> {
+    if (port !== undefined && exposed.length > 0) await concealPorts(network?.cloud?.cloud, id, port);
+  }
+
+  /** Gives back the addresses of an endpoint that is removed, as Docker cannot do so itself any more. */
+  async #release({ cloud }: DockerNetwork, { reservations, addresses }: DockerEndpoint): Promise<void> {
+    this.#ipam.releaseReservations(reservations);
+    if (cloud === undefined) return;
+    for (const address of addresses) await releaseIn(cloud, parseCidr(address)?.ip ?? address);
   }
 
   #network(id: string): DockerNetwork {
@@ -247,7 +275,13 @@ function familiesOf(addresses: readonly string[]): ReadonlySet<Family> {
 }
 
 /** The addresses were reserved before, by whatever IPAM the network has: the attachment just has them. */
-function ipamOf(network: DockerNetwork, { addresses }: DockerEndpoint): Record<string, unknown> {
+function ipamOf(network: DockerNetwork, { addresses, port }: DockerEndpoint): Record<string, unknown> {
+  if (network.cloud !== undefined && port !== undefined) {
+    const { network: id, subnets } = network.cloud;
+    // nothing can be asked from the container's place before it exists
+    const fixed = { type: "neutron", network: id, subnets: Object.values(subnets), port: port.id, waitReachable: 0 };
+    return { ...fixed, ...cloudOf(network.cloud) };
+  }
   if (addresses.length === 0) return {};
   const families = familiesOf(addresses);
   const gateways = [network.gateway, network.gateway6].flatMap((ip) =>

@@ -1,9 +1,10 @@
 // From the options of "docker network create -o" to a network's configuration.
-import { parseCidr } from "../address/cidr.ts";
+import { formatCidr, networkOf as blockAt, parseCidr } from "../address/cidr.ts";
 import { type NetworkConfig, readConfig } from "../attachment/config.ts";
 import { hostAccessOf } from "../attachment/host-access.ts";
 import { kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
 import { Failure } from "../report/failure.ts";
+import { cloudOptionNames, type CloudWish, cloudWishOf } from "./cloud.ts";
 import type { Message } from "./messages.ts";
 
 /** Where "-o" options stand among Docker's own labels (libnetwork netlabel/labels.go). */
@@ -52,7 +53,7 @@ const known: Readonly<Record<string, { readonly key: string; readonly convert: C
 const own = ["network", "default_route", "prefix"] as const;
 
 /** The names of all options, for the reference and for error messages. */
-const optionNames: readonly string[] = [...Object.keys(known), ...own];
+const optionNames: readonly string[] = [...Object.keys(known), ...own, ...cloudOptionNames];
 
 /** A network as it is kept. */
 export interface DockerNetwork {
@@ -72,10 +73,23 @@ export interface DockerNetwork {
   readonly reserved: readonly string[];
   /** First part of an interface's name in the container; Docker appends a number. */
   readonly prefix: string;
+  /** The cloud's network that it is. */
+  readonly cloud?: {
+    readonly cloud?: string;
+    /** Id. */
+    readonly network: string;
+    /** Ids of subnets, by their blocks. */
+    readonly subnets: Readonly<Record<string, string>>;
+  };
 }
 
 function addressOf(text: string | undefined): string | undefined {
   return text === undefined || text === "" ? undefined : text.replace(/\/.*/u, "");
+}
+
+/** What the options of a request say of a cloud; undefined where they say nothing. Throws `Failure` (`config`, `decode`). */
+export function wishOf(request: Message<"CreateNetwork">): CloudWish | undefined {
+  return cloudWishOf(genericOf(request.Options));
 }
 
 /** Generic options as texts. Throws `Failure` (`config`) for one that is unknown. */
@@ -99,6 +113,14 @@ function genericOf(options: Message<"CreateNetwork">["Options"]): Map<string, st
 /** The name that a network's attachments have: no CNI network can have it, whose garbage collection would take them. */
 function nameOf(id: string, name: string | undefined): string {
   return `docker-${name ?? id.slice(0, 12)}`;
+}
+
+/** The block of a pool; where Docker was told of none, that of the gateway; undefined where there is none either. */
+function blockOf({ Pool, Gateway }: { readonly Pool: string; readonly Gateway: string }): string | undefined {
+  const cidr = parseCidr(Pool);
+  if (cidr !== undefined && cidr.prefix > 0) return formatCidr(blockAt(cidr));
+  const gateway = parseCidr(Gateway);
+  return gateway === undefined || gateway.prefix === 0 ? undefined : formatCidr(blockAt(gateway));
 }
 
 /** What a request to create a network asks for. Throws `Failure` (`config`, `decode`) where it cannot work. */
@@ -128,7 +150,7 @@ export function networkOf(request: Message<"CreateNetwork">): DockerNetwork {
     id: request.NetworkID,
     name,
     config,
-    pools: all.map((p) => p.Pool).filter((p) => parseCidr(p)?.prefix !== 0 && p !== ""),
+    pools: all.flatMap((p) => blockOf(p) ?? []),
     reserved: reserved.filter((ip) => ip !== undefined),
     prefix,
     ...(gateway === undefined ? {} : { gateway }),

@@ -114,7 +114,8 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
       return refusal(path, 404, new Failure("request", `serve ${request.method} ${path}: there is no such call`));
     try {
       const text = await request.text();
-      return answer(200, await queue.run(async () => await logged(path, async () => await handler(parse(path, text)))));
+      const work = async (): Promise<unknown> => await logged(path, async () => await handler(parse(path, text)));
+      return answer(200, ipam.asksCloud(path, text) ? await work() : await queue.run(work));
     } catch (thrown) {
       const failure = asFailure(thrown, `serve ${path}`);
       report.refused(path, failure);
@@ -124,7 +125,7 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
 
   await queue.run(async () => {
     await network.resume(failed);
-    await ipam.tidy();
+    await ipam.tidy(failed);
   });
   const own = inherited === undefined ? socket : BEHIND;
   const server = listen(own, inherited === undefined ? 0o755 : 0o700, handle);

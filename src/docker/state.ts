@@ -14,6 +14,8 @@ import {
   writeFile,
 } from "../kernel/files.ts";
 import { Failure } from "../report/failure.ts";
+import type { ExposedPort } from "../openstack/security-groups.ts";
+import type { CloudPool, EndpointPort } from "./cloud.ts";
 import type { DockerNetwork } from "./options.ts";
 
 const DIRECTORY = "/var/lib/berth/docker";
@@ -36,6 +38,10 @@ export interface DockerEndpoint {
   readonly reservations: readonly string[];
   /** Where it was joined and not left: path of the container's namespace, which may not exist yet. */
   readonly sandbox?: string;
+  /** Of a cloud's network. */
+  readonly port?: EndpointPort;
+  /** What everybody shall reach of it there. */
+  readonly exposed?: readonly ExposedPort[];
 }
 
 /** Where the reservations of a pool's addresses are, and which addresses it has. */
@@ -47,6 +53,8 @@ export interface Pool {
   readonly range?: string;
   /** Absent: where the standard plugin has them. */
   readonly dataDir?: string;
+  /** The subnet that it is of a cloud's. */
+  readonly cloud?: CloudPool;
 }
 
 /** An address that was reserved for Docker, and is no endpoint's yet. */
@@ -59,6 +67,8 @@ export interface Grant {
   readonly made: number;
   /** Absent before it is reserved. */
   readonly ip?: string;
+  /** What holds it in a cloud. */
+  readonly port?: EndpointPort;
 }
 
 // what a file must look like before anything is done by it
@@ -70,6 +80,9 @@ const cidr = v.pipe(
   v.string(),
   v.check((text) => parseCidr(text) !== undefined),
 );
+const port = v.object({ id: v.string(), mac: v.string() });
+/** A subnet of a cloud's, as pool ids and files have it. */
+export const cloudPool = v.object({ cloud: v.exactOptional(v.string()), network: v.string(), subnet: v.string() });
 const version = v.literal(VERSION);
 const NetworkForm: v.GenericSchema<unknown, DockerNetwork> = v.object({
   version,
@@ -81,6 +94,9 @@ const NetworkForm: v.GenericSchema<unknown, DockerNetwork> = v.object({
   pools: v.array(cidr),
   reserved: v.array(v.string()),
   prefix: v.string(),
+  cloud: v.exactOptional(
+    v.object({ cloud: v.exactOptional(v.string()), network: v.string(), subnets: v.record(v.string(), v.string()) }),
+  ),
 });
 const EndpointForm: v.GenericSchema<unknown, DockerEndpoint> = v.object({
   version,
@@ -90,6 +106,8 @@ const EndpointForm: v.GenericSchema<unknown, DockerEndpoint> = v.object({
   addresses: v.array(cidr),
   reservations: v.array(v.string()),
   sandbox: v.exactOptional(v.pipe(v.string(), v.regex(/^\/[^\0]+$/u))),
+  port: v.exactOptional(port),
+  exposed: v.exactOptional(v.array(v.object({ protocol: v.string(), port: v.number() }))),
 });
 const GrantForm: v.GenericSchema<unknown, Grant> = v.object({
   version,
@@ -99,9 +117,11 @@ const GrantForm: v.GenericSchema<unknown, Grant> = v.object({
     pool: cidr,
     range: v.exactOptional(cidr),
     dataDir: v.exactOptional(v.pipe(v.string(), v.regex(/^\/[^\0]*$/u))),
+    cloud: v.exactOptional(cloudPool),
   }),
   made: v.number(),
   ip: v.exactOptional(address),
+  port: v.exactOptional(port),
 });
 
 interface Kept {

@@ -145,7 +145,7 @@ export class HostLocal implements IpamProvider {
     return this.#with(holder.network, "set an address aside in", (state) => {
       using _lock = state.lock();
       if (state.holderOf(ip) !== content) return false;
-      state.quarantine(ip, by, Date.now() + seconds * 1000);
+      state.quarantine(ip, by, seconds);
       return true;
     });
   }

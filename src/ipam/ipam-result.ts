@@ -40,6 +40,13 @@ function readLease(address: unknown, gateway: unknown): Lease {
   return { address: formatCidr(readCidr("the address", address)), ...(via === undefined ? {} : { gateway: via }) };
 }
 
+/** The kernel's numbers have 32 bits. */
+function readNumber(what: string, value: number): number {
+  return Number.isInteger(value) && value >= 0 && value <= 0xffffffff
+    ? value
+    : refuse(what, value, "it is no number of 32 bits");
+}
+
 function readRoute(entry: Json): RouteSpec {
   const dst = readCidr("the route to", entry["dst"]);
   const gw = readIp("the next hop", entry["gw"]);
@@ -48,7 +55,7 @@ function readRoute(entry: Json): RouteSpec {
   }
   const numbers = Object.fromEntries(
     ["mtu", "advmss", "priority", "table", "scope"].flatMap((key) =>
-      typeof entry[key] === "number" ? [[key, entry[key]]] : [],
+      typeof entry[key] === "number" ? [[key, readNumber(`the route's ${key}`, entry[key])]] : [],
     ),
   ) as Omit<RouteSpec, "dst" | "gw">;
   return { dst: formatCidr(dst), ...(gw === undefined ? {} : { gw }), ...numbers };

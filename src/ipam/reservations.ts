@@ -6,7 +6,8 @@
 // standard plugin, which walks the directory with all below it, removes both when it releases them.
 //
 // An address that another machine on the LAN was seen to have is in quarantine: a reservation of nobody's, and a file
-// .berth/quarantine/<address> whose time of modification is the end of it. The standard plugin keeps off it for good.
+// .berth/quarantine/<address> whose time of modification is the end of it, and whose content is its length in seconds. The
+// standard plugin keeps off it for good.
 import { parseIp } from "../address/ip.ts";
 import { Errno, SysError } from "../kernel/errno.ts";
 import {
@@ -38,7 +39,7 @@ const MAX_BLANK = 16;
 
 /** The file's content; undefined where it is missing. A link, or whatever else is no file, is somebody's: who, is not known. */
 function read(path: string): string | undefined {
-  const status = statusOf(path, "see"); // looking first is quicker than an exception
+  const status = statusOf(path, "see");
   if (status === undefined) return undefined;
   return status.kind === "file" ? readFileIfThere(path, "refuse") : NO_FILE;
 }
@@ -188,9 +189,15 @@ export class Reservations {
   /** Addresses whose quarantine is over. */
   #ended(): string[] {
     const directory = this.#path(QUARANTINE);
-    if (!isThere(directory)) return []; // looking first is quicker than an exception
+    if (!isThere(directory)) return []; // the usual case, for which what lists directories need not be linked
     const names = listDirectory(directory, "refuse").map((entry) => entry.name);
-    return names.filter((ip) => (statusOf(`${directory}/${ip}`, "see")?.modified ?? 0) <= Date.now());
+    return names.filter((ip) => {
+      const left = (statusOf(`${directory}/${ip}`, "see")?.modified ?? 0) - Date.now();
+      if (left <= 0) return true;
+      // more is left than there was: the clock was set back, and nothing says by how much
+      const length = Number(read(`${directory}/${ip}`));
+      return length > 0 && left > length * 1000;
+    });
   }
 
   #endQuarantine(ip: string): void {
@@ -201,13 +208,13 @@ export class Reservations {
   /**
    * Takes an address from its holder and hands it out to nobody for some time.
    * @param by who has it, in words
-   * @param until milliseconds since the epoch
+   * @param seconds for how long
    */
-  quarantine(ip: string, by: string, until: number): void {
+  quarantine(ip: string, by: string, seconds: number): void {
     this.#makeSide(this.#path(QUARANTINE));
     const mark = this.#path(`${QUARANTINE}/${ip}`);
-    writeFile(mark, "", { mode: 0o600 });
-    setModified(mark, until);
+    writeFile(mark, `${seconds}`, { mode: 0o600 });
+    setModified(mark, Date.now() + seconds * 1000);
     this.release(ip);
     this.reserve(ip, `${IN_QUARANTINE}\r\n${by}`);
   }

@@ -124,7 +124,7 @@ export async function makeWithin(
     }
   }
   throw new Failure("address", `${doing}: no address of ${block.ip}/${block.prefix} was found free`, {
-    advice: "Widen the block (addressPairs.cidr), or delete ports that nobody needs (berth gc).",
+    advice: "Widen the block, or delete ports that nobody needs (berth gc).",
   });
 }
 

@@ -116,6 +116,11 @@ export class Http {
   }
 }
 
+/** True for a URL that a cloud's service can have. Parsers read generously: a tab within "http:" would be skipped. */
+export function isHttp(url: string): boolean {
+  return /^https?:\/\/\S+$/u.test(url) && URL.canParse(url);
+}
+
 /** An answer's body. Throws where it is longer than any that a cloud gives. */
 async function limited(response: Response): Promise<string> {
   const decoder = new TextDecoder();

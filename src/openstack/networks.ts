@@ -2,8 +2,9 @@
 import * as v from "valibot";
 import { parseCidr } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
+import type { Family } from "../address/ip.ts";
 import { Failure } from "../report/failure.ts";
-import { expected, query } from "./ports.ts";
+import { expected, type Filters, query } from "./ports.ts";
 import type { Session } from "./session.ts";
 
 const Network = v.object({ id: v.string(), name: v.optional(v.string(), ""), mtu: v.optional(v.number(), 0) });
@@ -27,6 +28,7 @@ const Subnet = v.object({
 });
 const Networks = v.object({ networks: v.array(Network) });
 const Subnets = v.object({ subnets: v.array(Subnet) });
+const SubnetPools = v.object({ subnetpools: v.array(v.object({ id: v.string() })) });
 
 /** A network. Its MTU is in bytes, 0 where the cloud does not tell. */
 export type Network = v.InferOutput<typeof Network>;
@@ -77,4 +79,45 @@ export async function subnetsOf(session: Session, networkId: string): Promise<Su
   const path = `/subnets?${query({ network_id: networkId })}&${fieldsOf(Subnet)}`;
   const { subnets } = expected(Subnets, await session.call({ method: "GET", path, doing }), doing);
   return subnets.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** What a subnet is told by; all that is stated must hold. Networks, subnets and pools go by id or name. */
+export interface SubnetChoice {
+  readonly network?: string;
+  readonly subnet?: string;
+  /** The subnet pool that it was allocated from. */
+  readonly pool?: string;
+  /** Its block. */
+  readonly cidr?: string;
+  readonly family: Family;
+}
+
+function named(wanted: string): Record<string, string> {
+  return isId(wanted) ? { id: wanted } : { name: wanted };
+}
+
+/** The one subnet that a choice is about. Throws `Failure` (`config`) where there is none, or several are. */
+export async function chooseSubnet(session: Session, choice: SubnetChoice): Promise<Subnet> {
+  const { network, subnet, pool, cidr: block, family } = choice;
+  const words = Object.entries({ network, subnet, pool, cidr: block }).flatMap(([k, w]) =>
+    w === undefined ? [] : [`${k} ${w}`],
+  );
+  const wanted = `with ${[...words, `IPv${family}`].join(", ")}`;
+  const doing = `find the subnet ${wanted}`;
+  const filter: Filters = {
+    ip_version: `${family}`,
+    ...(network === undefined ? {} : { network_id: (await findNetwork(session, network)).id }),
+    ...(pool === undefined ? {} : { subnetpool_id: isId(pool) ? pool : await findSubnetPool(session, pool) }),
+    ...(subnet === undefined ? {} : named(subnet)),
+    ...(block === undefined ? {} : { cidr: block }),
+  };
+  const path = `/subnets?${query(filter)}&${fieldsOf(Subnet)}`;
+  const { subnets } = expected(Subnets, await session.call({ method: "GET", path, doing }), doing);
+  return theOne(subnets, "subnet", wanted, "subnet");
+}
+
+async function findSubnetPool(session: Session, wanted: string): Promise<string> {
+  const doing = `find the subnet pool ${wanted}`;
+  const json = await session.call({ method: "GET", path: `/subnetpools?${query({ name: wanted })}&fields=id`, doing });
+  return theOne(expected(SubnetPools, json, doing).subnetpools, "subnet pool", wanted, "subnet pool").id;
 }

@@ -33,6 +33,8 @@ const Port = v.object({
   device_id: v.optional(v.string(), ""),
   device_owner: v.optional(v.string(), ""),
   status: v.optional(v.string(), ""),
+  /** Absent where the cloud has no such extension. */
+  security_groups: v.exactOptional(v.array(v.string())),
   allowed_address_pairs: v.optional(v.array(Pair), []),
   /** Absent where the cloud has no such extension: then there is security. */
   port_security_enabled: v.optional(v.boolean(), true),
@@ -66,6 +68,12 @@ const PAUSE_MS = 500;
 /** More pieces of a list than this are not asked for: somebody answers in circles. */
 const MAX_PIECES = 1000;
 
+/** An address of a port that is wished for. */
+interface FixedIp {
+  readonly subnet_id?: string;
+  readonly ip_address?: string;
+}
+
 /** What a port to be made, or changed, shall have. */
 export interface PortWish {
   readonly network_id?: string;
@@ -74,7 +82,7 @@ export interface PortWish {
   readonly description?: string;
   readonly device_id?: string;
   readonly mac_address?: string;
-  readonly fixed_ips?: readonly { readonly subnet_id?: string; readonly ip_address?: string }[];
+  readonly fixed_ips?: readonly FixedIp[];
   readonly security_groups?: readonly string[];
   readonly dns_name?: string;
   readonly tags?: readonly string[];

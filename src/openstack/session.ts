@@ -4,7 +4,7 @@ import { Failure } from "../report/failure.ts";
 import { withoutUser } from "../report/redact.ts";
 import type { Credentials, Named, Proof } from "./credentials.ts";
 import { failureOf } from "./errors.ts";
-import { type Answer, Http, type Request } from "./http.ts";
+import { type Answer, Http, isHttp, type Request } from "./http.ts";
 import { type Grant, TokenCache } from "./token-cache.ts";
 
 const Token = v.object({
@@ -148,7 +148,7 @@ export class Session {
       );
     }
     // Bun's fetch reads files, too
-    if (!/^https?:$/u.test(URL.parse(endpoint.url)?.protocol ?? "")) {
+    if (!isHttp(endpoint.url)) {
       throw new Failure(
         "config",
         `${doing}: the network service's endpoint is ${withoutUser(endpoint.url)}: it is no http or https URL`,

@@ -8,6 +8,7 @@ import type { Step } from "../../src/plan/step.ts";
 import { watchVm } from "../../src/vm/watch.ts";
 import { call } from "../cni/call.ts";
 import { Monitor } from "../guests/monitor.ts";
+import { Watcher } from "../watcher.ts";
 import { TestWorld, until } from "../world.ts";
 
 const main = `${import.meta.dir}/../../src/main.ts`;
@@ -85,7 +86,12 @@ test("a link that is another program's: addresses and the host's way, and nothin
   expect(must("check")).toContain("ok    tasks/vm1/tap-vm1");
   w.ip("", "route del 192.168.122.100/32 dev berth-eth1");
   expect(berth("check").code).toBe(1);
-  must("repair");
+  {
+    await using watcher = new Watcher(); // in the host's namespace, as the attachment is
+    await until("it is mended", () => watcher.log.includes("mended  tasks/vm1/tap-vm1: route 192.168.122.100/32"));
+    w.ip("", "route del 192.168.122.100/32 dev berth-eth1");
+    await until("it is mended at once", () => watcher.log.split("mended").length === 3);
+  }
   expect(must("check")).toContain("ok    tasks/vm1/tap-vm1");
   must("detach", "--id", "vm1");
   expect(w.snapshot("")).toEqual(before);

@@ -1,6 +1,6 @@
 // Records and reservations are deleted: what is Berth's is found by its marks, and nothing else is.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { findStrayReservations, releaseStray } from "../../src/attachment/stray-reservations.ts";
 import { findStrays, removeStrays } from "../../src/attachment/strays.ts";
 import { LINK_GROUP_BERTH } from "../../src/kernel/protocol.ts";
@@ -176,4 +176,25 @@ describe("without records", () => {
     expect(w.snapshot(HOST)).toEqual(before);
     for (const name of ["empty", "living", "recorded"]) expect(w.ipJson(name, "link show type macvlan")).toEqual([]);
   });
+});
+
+test("a link whose MAC was changed in the container goes with DEL; another attachment's of that name does not", async () => {
+  await mustSucceed("ADD", second, "recorded");
+  w.ip("recorded", "link set eth0 address 02:00:00:00:00:99");
+  await mustSucceed("DEL", second, "recorded");
+  expect(w.ipJson("recorded", "link show type macvlan")).toEqual([]);
+  // as if ADD had been killed after it wrote its record, in a namespace where another has that name
+  await mustSucceed("ADD", second, "recorded");
+  const path = `${RECORDS}/second:recorded:eth0.json`;
+  const text = readFileSync(path, "utf8");
+  writeFileSync(
+    `${RECORDS}/second:other:eth0.json`,
+    text.replaceAll("recorded", "other").replace("/run/netns/other", "/run/netns/recorded"),
+  );
+  w.ip("recorded", "link set eth0 address 02:00:00:00:00:99");
+  const env = { CNI_CONTAINERID: "other", CNI_NETNS: "/run/netns/recorded" };
+  expect(await call("DEL", second, env)).toMatchObject({ exitCode: 0 });
+  expect(w.ipJson("recorded", "link show type macvlan")).toHaveLength(1);
+  await mustSucceed("DEL", second, "recorded");
+  expect(w.ipJson("recorded", "link show type macvlan")).toEqual([]);
 });

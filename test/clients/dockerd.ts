@@ -24,9 +24,12 @@ async function end(running: Running | undefined, signal: NodeJS.Signals): Promis
   await running?.process.exited;
 }
 
-function spawn(argv: readonly string[], log: string): Running {
-  const fd = Bun.file(log);
-  return { process: Bun.spawn([...argv], { stdio: ["ignore", fd, fd] }) };
+/** Where dockerd and the plugin run. */
+export interface Where {
+  /** Path of the network namespace; absent: this one. */
+  readonly netns?: string;
+  /** Of the plugin, beside this process's own. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Whether a plugin answers on a socket; a file alone may be a killed one's. */
@@ -43,12 +46,17 @@ export class Docker implements AsyncDisposable {
   #daemon: Running | undefined;
   #plugin: Running | undefined;
   readonly #started: number[] = [];
+  readonly #where: Where;
+
+  private constructor(where: Where) {
+    this.#where = where;
+  }
 
   /** Starts the plugin, then dockerd, and loads {@link IMAGE}. */
-  static async launch(): Promise<Docker> {
+  static async launch(where: Where = {}): Promise<Docker> {
     // a newer client that a machine may have would be found first
     if (!existsSync("/run/bin/docker")) symlinkSync("/usr/bin/docker", "/run/bin/docker");
-    const docker = new Docker();
+    const docker = new Docker(where);
     await docker.startPlugin();
     await docker.startDaemon();
     makeArchive("/run/image.tar");
@@ -59,7 +67,7 @@ export class Docker implements AsyncDisposable {
   /** Starts dockerd; waits until it answers. */
   async startDaemon(...flags: readonly string[]): Promise<void> {
     rmSync("/run/docker.pid", { force: true });
-    this.#daemon = spawn(["dockerd", ...FLAGS, ...flags], `${LOG}.${this.#started.push(0)}`);
+    this.#daemon = this.#spawn(["dockerd", ...FLAGS, ...flags], `${LOG}.${this.#started.push(0)}`);
     const { process } = this.#daemon;
     await until(
       "dockerd answers",
@@ -80,7 +88,7 @@ export class Docker implements AsyncDisposable {
 
   /** Starts the plugin; waits until it listens. */
   async startPlugin(): Promise<void> {
-    this.#plugin = spawn(["berth", "docker", "--look-every", "1"], PLUGIN_LOG);
+    this.#plugin = this.#spawn(["berth", "docker", "--look-every", "1"], PLUGIN_LOG);
     const { process } = this.#plugin;
     await until("the plugin answers", async () => process.exitCode !== null || (await answers(SOCKET)));
     if (process.exitCode !== null) throw new Error(`berth docker ended: ${readFileSync(PLUGIN_LOG, "utf8")}`);
@@ -90,6 +98,13 @@ export class Docker implements AsyncDisposable {
   async stopPlugin(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
     await end(this.#plugin, signal);
     this.#plugin = undefined;
+  }
+
+  #spawn(argv: readonly string[], log: string): Running {
+    const { netns, env } = this.#where;
+    const enter = netns === undefined ? [] : ["nsenter", `--net=${netns}`, "--"];
+    const fd = Bun.file(log);
+    return { process: Bun.spawn([...enter, ...argv], { stdio: ["ignore", fd, fd], env: { ...process.env, ...env } }) };
   }
 
   /** What `docker ARGS` prints. Throws with all that it said. */

@@ -5,6 +5,7 @@ import { type Counts, countsOf } from "../../scripts/junit.ts";
 import { joinCgroups, removeCgroups } from "./cgroups.ts";
 import { hideMachine } from "./machine.ts";
 import { installPackages } from "../packages.ts";
+import { packages as cloudPackages } from "../openstack/real/start.ts";
 import { packagesOf } from "./packages.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
@@ -14,6 +15,8 @@ const results = `${root}dist/clients`;
 /** A suite that takes longer than this many seconds is ended and counts as failed. */
 const WALL_LIMIT_S = 600;
 const namespaces = "--net --mount --pid --cgroup --fork --kill-child --mount-proc --propagation private".split(" ");
+/** The suite that starts a cloud of its own, whose packages no other needs. */
+const CLOUD = "neutron";
 /** A first process that waits for orphans, as an init would; a runtime takes a zombie for a living container. */
 const init = ["sh", "-c", '"$@" & wait $!', "init"];
 const [mode, ...args] = process.argv.slice(2);
@@ -86,10 +89,10 @@ function buildGo(name: string): void {
   if (r.exitCode !== 0) throw new Error(`go build ${name}: ${r.stderr.toString()}`);
 }
 
-function prepare(): void {
+function prepare(suites: readonly string[]): void {
   rmSync(results, { recursive: true, force: true });
   mkdirSync(results, { recursive: true });
-  installPackages(packagesOf(`${root}docs`));
+  installPackages([...packagesOf(`${root}docs`), ...(suites.includes(CLOUD) ? cloudPackages : [])]);
   console.log("building dist/berth and the Go callers");
   const r = Bun.spawnSync(["npm", "run", "--silent", "build"], { cwd: root });
   if (r.exitCode !== 0) throw new Error(`npm run build: ${r.stderr.toString()}`);
@@ -104,7 +107,7 @@ async function outside(words: readonly string[]): Promise<number> {
   let why = obstacle();
   if (why === undefined) {
     try {
-      prepare();
+      prepare(suites);
     } catch (e) {
       why = e instanceof Error ? e.message : String(e);
     }

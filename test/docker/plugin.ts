@@ -2,7 +2,7 @@
 import { expect } from "bun:test";
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { listRecords } from "../../src/attachment/record.ts";
-import { type DockerServer, serveDocker } from "../../src/docker/server.ts";
+import { type DockerApi, type DockerServer, serveDocker } from "../../src/docker/server.ts";
 import type { Failure } from "../../src/report/failure.ts";
 import { HOST, type Snapshot, TestWorld } from "../world.ts";
 
@@ -35,8 +35,8 @@ export class PluginHost extends TestWorld {
   }
 
   /** Starts the plugin; a former one must have been stopped. */
-  async start(): Promise<void> {
-    this.#server = await serveDocker(SOCKET, { failed: (f) => this.failures.push(f), refused: () => {} });
+  async start(api?: DockerApi): Promise<void> {
+    this.#server = await serveDocker(SOCKET, { failed: (f) => this.failures.push(f), refused: () => {} }, api);
   }
 
   /** Stops the plugin. */

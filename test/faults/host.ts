@@ -14,7 +14,7 @@ import { HOST, TestWorld } from "../world.ts";
 
 const STATES = ["/run/berth", "/var/lib/cni/networks", "/var/lib/berth"];
 /** What every change touches, and what says nothing about who has what. */
-const INCIDENTAL = /\/(locks\/[^/]+|lock|last_reserved_ip\.\d+)$/u;
+const INCIDENTAL = /\/(locks\/[^/]+|lock|last_reserved_ip\.\d+)$|^\/run\/berth\/errors/u;
 
 /** A network on which attachments are tried. */
 export interface Network {

@@ -43,8 +43,11 @@ async function newHost(network: Network): Promise<FaultHost> {
   return host;
 }
 
-/** Tries those points of a scenario that `chosen` says. After one where something did not hold the host is made anew. */
-export async function runScenario(scenario: Scenario, chosen: (n: number, points: number) => boolean): Promise<Tally> {
+/** Which points are tried, by their places among all. */
+export type Choice = (points: readonly Point[]) => readonly number[];
+
+/** Tries those points of a scenario that are chosen. After one where something did not hold the host is made anew. */
+export async function runScenario(scenario: Scenario, choose: Choice): Promise<Tally> {
   let host = await newHost(scenario.network);
   try {
     const points = await findPoints(scenario, host);
@@ -57,8 +60,9 @@ export async function runScenario(scenario: Scenario, chosen: (n: number, points
       violations: [],
     };
     let before = host.state();
-    for (const [n, point] of points.entries()) {
-      if (!chosen(n, points.length)) continue;
+    for (const n of choose(points)) {
+      const point = points[n];
+      if (point === undefined) continue;
       tally.tried[point.fault.kind]++;
       try {
         tally.ended[(await tryPoint(scenario, host, point, before, n)).how]++;

@@ -78,6 +78,12 @@ const found: readonly (readonly [what: string, target: string, c: unknown, outco
   ["an octet below zero", "prevresult", { result: { ip4: { ip: "10.1.-1.7/24" } }, ifName: "eth0" }, /^accepted/u],
   ["a prefix length with a fraction, of IPAM", "ipam-result", { ips: [{ address: "10.1.0.7/2.4" }] }, /^delegate /u],
   ["an octet below zero, of IPAM", "ipam-result", { ips: [{ address: "10.1.0.-7/24" }] }, /^delegate /u],
+  [
+    "a metric that is no number of 32 bits, of IPAM",
+    "ipam-result",
+    { ips: [{ address: "10.1.0.7/24" }], routes: [{ dst: "0.0.0.0/0", priority: 1e308 }] },
+    /^delegate .*no number of 32 bits/u,
+  ],
   ["no bytes at all", "netlink", { bytes: new Uint8Array(0) }, /^SysError .*EPROTO/u],
   [
     "a port's id that leads elsewhere",
@@ -120,6 +126,12 @@ const found: readonly (readonly [what: string, target: string, c: unknown, outco
     /^cloud .*no \(constructor/u,
   ],
   ["a file as the network service", "keystone", endpoint("file:///etc/passwd"), /^config .*no http or https URL/u],
+  [
+    "a URL with a tab in it as the network service",
+    "keystone",
+    endpoint("htt\tp://cloud:9696"),
+    /^config .*no http or https URL/u,
+  ],
   ["no URL as the network service", "keystone", endpoint("http://[::1"), /^config .*no http or https URL/u],
   ["null for a record", "records", record(null), /^decode .*no JSON object/u],
   ["a record without a plan", "records", record({ version: 1 }), /^decode .*none that Berth writes/u],

@@ -13,6 +13,7 @@ const ROUNDS = 10;
 const CONFIG = "/run/tasks.conf";
 const PINGERS = ["peer", "ca", "cb"] as const;
 const BERTHS = "192.168.122.50";
+const BERTHS6 = "fd22::50";
 const BY_HAND = { ip: "192.168.122.60", mac: "02:00:00:00:0a:0b" } as const;
 
 let w: TestWorld;
@@ -22,9 +23,9 @@ beforeAll(async () => {
   w.lan("office");
   w.lan("tasks");
   for (const name of ["peer", "ca", "cb", "h1", "h2"]) w.namespace(name);
-  w.plug("tasks", "peer", "eth0", "192.168.122.9/24");
+  w.plug("tasks", "peer", "eth0", "192.168.122.9/24", "fd22::9/64");
   for (const [i, name] of ["h1", "h2"].entries()) {
-    w.plug("office", name, "eth0", `192.168.10.${i + 1}/24`);
+    w.plug("office", name, "eth0", `192.168.10.${i + 1}/24`, `fd10::${i + 1}/64`);
     w.plug("tasks", name, "eth1");
   }
   writeFileSync(
@@ -36,12 +37,12 @@ beforeAll(async () => {
       kind: "macvlan",
       master: "eth1",
       hostAccess: "auto",
-      ipam: { type: "host-local", subnet: "192.168.122.0/24" },
+      ipam: { type: "host-local", ranges: [[{ subnet: "192.168.122.0/24" }], [{ subnet: "fd22::/64" }]] },
     }),
   );
   hosts = [await SmallHost.in("h1"), await SmallHost.in("h2")];
-  hosts[0].berth("attach", "--config", CONFIG, "--netns", "ca", "--ip", "192.168.122.21");
-  hosts[1].berth("attach", "--config", CONFIG, "--netns", "cb", "--ip", "192.168.122.22");
+  hosts[0].berth("attach", "--config", CONFIG, "--netns", "ca", "--ip", "192.168.122.21", "--ip", "fd22::21");
+  hosts[1].berth("attach", "--config", CONFIG, "--netns", "cb", "--ip", "192.168.122.22", "--ip", "fd22::22");
 });
 afterAll(async () => {
   for (const host of hosts) await host[Symbol.asyncDispose]();
@@ -69,7 +70,7 @@ const byBerth: Way = {
   ip: BERTHS,
   async start(host, ...more) {
     const guest = new Guest();
-    const flags = ["--config", CONFIG, "--name", "vm1", "--qmp", guest.qmp, "--ip", BERTHS];
+    const flags = ["--config", CONFIG, "--name", "vm1", "--qmp", guest.qmp, "--ip", BERTHS, "--ip", BERTHS6];
     const command = host.berthCommand("vm", "run", ...flags, "--", ...guest.command(...more));
     const process = Bun.spawn(command, { stdio: ["ignore", "ignore", "ignore"] });
     await guest.connect();
@@ -245,7 +246,7 @@ function line(name: string, outages: readonly number[][]): string {
 
 function reservedOn(host: SmallHost): string[] {
   const names = host.run("sh", "-c", "ls /var/lib/cni/networks/tasks 2>/dev/null || true");
-  return names.split("\n").filter((f) => /^[\d.]+$/u.test(f));
+  return names.split("\n").filter((f) => /^[\da-f]+[.:][\da-f.:]+$/u.test(f));
 }
 
 test("a guest moves ten times: connections live on, addresses and the host's way move along, the outage is that of the best way by hand", async () => {
@@ -279,10 +280,12 @@ test("a guest moves ten times: connections live on, addresses and the host's way
     seen.berth.push(own.outages);
     for (const connection of connections) await connection.goesOn();
     // everybody reaches it where it is now, its host too; the addresses are reserved there and only there
-    for (const pinger of PINGERS) expect(ping(w.at(pinger), BERTHS, { timeoutMs: 2000 })).toMatchObject({ ok: true });
-    to.run("ping", "-c", "1", "-W", "2", BERTHS);
+    for (const ip of [BERTHS, BERTHS6]) {
+      for (const pinger of PINGERS) expect(ping(w.at(pinger), ip, { timeoutMs: 2000 })).toMatchObject({ ok: true });
+      to.run("ping", "-c", "1", "-W", "2", ip);
+    }
     expect(to.berth("check")).not.toContain("wrong");
-    expect(reservedOn(to)).toContain(BERTHS);
+    expect(reservedOn(to)).toEqual(expect.arrayContaining([BERTHS, BERTHS6]));
     expect(reservedOn(from)).not.toContain(BERTHS);
     expect(from.berth("ls")).not.toContain("vm1");
     expect(from.run("ip", "route", "show", BERTHS)).toBe("");

@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { processNamespacePath } from "../../src/kernel/namespaces.ts";
+import { Qmp } from "../../src/vm/qmp.ts";
 import { call } from "../cni/call.ts";
 import { HOST, type Snapshot, TestWorld, until } from "../world.ts";
 import { Guest } from "./guest.ts";
@@ -195,6 +196,101 @@ function run(...command: string[]): Outcome {
   return berth("vm", "run", "--config", CONFIG, "--name", "vm1", "--", ...command);
 }
 
+test("berth vm watch follows a QEMU that another program has started", async () => {
+  must("attach", "--config", CONFIG, "--kind", "macvtap", "--tap-mode", "0600", "--id", "vm1");
+  const { tap = "", guest: part } = rowOf("vm1");
+  await using guest = new Guest();
+  const argv = guest.command().map((word) =>
+    word
+      .replace("{fd}", "3")
+      .replace("{mac}", part?.mac ?? "")
+      .replace("{mtu}", "1500"),
+  );
+  const qemu = Bun.spawn(["sh", "-c", `exec "$@" 3<>'${tap}'`, "sh", ...argv], {
+    stdio: ["ignore", "ignore", "ignore"],
+  });
+  await guest.ready();
+  for (const command of part?.commands ?? []) await guest.run(command);
+  const watch = Bun.spawn([process.execPath, main, "vm", "watch", "--name", "vm1", "--qmp", guest.qmp], {
+    argv0: "berth",
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let said = "";
+  const follow = (async (): Promise<void> => {
+    for await (const bytes of watch.stdout) said += Buffer.from(bytes).toString();
+  })();
+  const control = await Qmp.connect(guest.control, () => {});
+  await until("it runs", () => said === "here vm1\n");
+  reaches(HOST, "192.168.122.100");
+  await control.execute("stop");
+  await until("it is stopped", () => said.endsWith("away vm1\n"));
+  expect(w.ipJson(HOST, "link show dev tap-vm1")[0]?.["flags"]).not.toContain("UP");
+  expect(w.ip(HOST, "route show 192.168.122.100")).toBe("");
+  await control.execute("cont");
+  await until("it runs again", () => said.endsWith("away vm1\nhere vm1\n"));
+  reaches(HOST, "192.168.122.100");
+  qemu.kill("SIGKILL");
+  await follow;
+  expect(await watch.exited).toBe(0);
+  expect(said).toBe("here vm1\naway vm1\nhere vm1\n");
+  must("detach", "--id", "vm1");
+});
+
+function isReserved(): boolean {
+  return existsSync("/var/lib/cni/networks/tasks/192.168.122.150");
+}
+
+test("a machine that moves keeps its addresses, in a store of this host's or in one that both hosts have", async () => {
+  const mac = "02:00:5e:10:00:50";
+  const attach = ["attach", "--config", CONFIG, "--kind", "macvtap", "--tap-mode", "0600"];
+  must(...attach, "--id", "vm1", "--mac", mac, "--ip", "192.168.122.150");
+  const former = rowOf("vm1");
+  writeFileSync("/run/vm1.json", must("vm", "export", "--name", "vm1"));
+  const prepare = ["vm", "prepare", "--config", CONFIG, "--state", "/run/vm1.json"];
+  const isPrepared = (): void => {
+    expect(rowOf("vm1")).toMatchObject({ state: "kept down", addresses: former.addresses, guest: { mac } });
+    expect(w.ipJson(HOST, "link show dev tap-vm1")[0]?.["flags"]).not.toContain("UP");
+    expect(must("check")).toContain("ok ");
+  };
+  expect(berth(...prepare)).toMatchObject({ code: 1, err: expect.stringContaining("it is attached since") });
+  must("detach", "--id", "vm1", "--keep-addresses");
+  expect(isReserved()).toBe(true);
+  expect(must(...prepare, "--dry-run")).not.toContain("allmulticast");
+  must(...prepare);
+  isPrepared();
+  // it is still on the other host: the reservation is that one's
+  must("detach", "--id", "vm1");
+  expect(isReserved()).toBe(true);
+  must(...prepare);
+  must("vm", "switch", "--name", "vm1");
+  must("detach", "--id", "vm1");
+  expect(isReserved()).toBe(false);
+  // in a store of its own it is this host's from the beginning
+  must(...prepare);
+  isPrepared();
+  expect(isReserved()).toBe(true);
+  must("detach", "--id", "vm1");
+  expect(isReserved()).toBe(false);
+  // somebody else has got the address meanwhile: nothing is made, nothing is taken from it
+  must(...attach, "--id", "vm2", "--ip", "192.168.122.150");
+  expect(berth(...prepare)).toMatchObject({ code: 1, err: expect.stringContaining("192.168.122.150") });
+  expect(list().map((r) => r.containerId)).toEqual(["vm2"]);
+  expect(must("check")).toContain("ok ");
+  must("detach", "--id", "vm2");
+});
+
+test("an address that another machine has is not given to a guest", () => {
+  w.address("peer", "eth0", "192.168.122.100/24");
+  writeFileSync("/run/careful.conf", JSON.stringify({ ...network, conflictDetection: { probes: 2, quarantineS: 1 } }));
+  const attach = ["attach", "--config", "/run/careful.conf", "--kind", "macvtap", "--tap-mode", "0600", "--id", "vm1"];
+  expect(berth(...attach)).toMatchObject({ code: 0, err: expect.stringContaining("192.168.122.100 is in quarantine") });
+  expect(rowOf("vm1").addresses).toEqual(["192.168.122.101/24", "fd22::101/64"]);
+  expect(must("check")).toContain("ok ");
+  must("detach", "--id", "vm1");
+  w.ip("peer", "address del 192.168.122.100/24 dev eth0");
+  rmSync("/var/lib/cni/networks/tasks", { recursive: true });
+});
+
 describe("the program of a machine", () => {
   test("gets a descriptor for each queue; its exit status is the command's", async () => {
     const machine = new Run(
@@ -290,6 +386,25 @@ describe("the program of a machine", () => {
       err: expect.stringContaining("there is no such network"),
     });
     expect(run("true", "{fd}", "{vhostfd}")).toMatchObject({ code: 1, err: expect.stringContaining("Give --vhost.") });
+    // where the kernel has the back end, the program gets its descriptor; where not, that is said
+    const vhost = berth(
+      "vm",
+      "run",
+      "--config",
+      CONFIG,
+      "--name",
+      "vm1",
+      "--vhost",
+      "--",
+      "readlink",
+      "/proc/self/fd/{vhostfd}",
+      "/proc/self/fd/{fd}",
+    );
+    expect(vhost).toMatchObject(
+      existsSync("/dev/vhost-net")
+        ? { code: 0, out: `/dev/vhost-net\n${TAPS}/tasks:vm1:tap-vm1\n` }
+        : { code: 1, err: expect.stringContaining("modprobe vhost_net") },
+    );
   });
 });
 

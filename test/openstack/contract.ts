@@ -4,6 +4,7 @@ import { declareIdentity } from "./contract/identity.ts";
 import { declareNetworks } from "./contract/networks.ts";
 import { declarePairs } from "./contract/pairs.ts";
 import { declarePorts } from "./contract/ports.ts";
+import { declareGroups } from "./contract/security-groups.ts";
 import { declareTrunks } from "./contract/trunks.ts";
 import { byPassword, type Cast, send, strike, User } from "./contract/users.ts";
 
@@ -47,5 +48,6 @@ export function declareContract(name: string, start: () => Promise<ContractCloud
     declarePorts(stage);
     declarePairs(stage);
     declareTrunks(stage);
+    declareGroups(stage);
   });
 }

@@ -6,11 +6,13 @@ import { readConfig } from "../../../src/attachment/config.ts";
 import { ownAccessLink } from "../../../src/attachment/access-link.ts";
 import { routingOf } from "../../../src/attachment/source-routing.ts";
 import { kindOf, subInterfaceOf } from "../../../src/attachment/sub-interface.ts";
+import { oddKey } from "../../../src/attachment/record-form.ts";
 import { readResult } from "../../../src/ipam/ipam-result.ts";
 import type { Link } from "../../../src/kernel/links.ts";
 import { explainPlan, explainUndo } from "../../../src/plan/plan.ts";
 import { Broken, type Target } from "../engine.ts";
 import { hostileText, mutateJson } from "../mutate.ts";
+import { recordSamples } from "./records.ts";
 import { configs } from "./samples.ts";
 
 const parent: Link = {
@@ -78,7 +80,7 @@ export const planTarget: Target<Case> = {
     if (typeof given !== "object" || given === null) return;
     const allocation = readResult(given as Readonly<Record<string, unknown>>);
     const options = hostAccessOf(config);
-    const on = { ...parent, name: /^[^\s/:]{1,15}$/u.test(name) ? name : "eth1" };
+    const on = { ...parent, name: /^(?!\.{1,2}$)[^\s/:\0]{1,15}$/u.test(name) ? name : "eth1" };
     const detection = conflictDetectionOf(config, detail);
     const host =
       options === undefined || detail.kind === "vlan" || detail.kind === "device"
@@ -96,6 +98,12 @@ export const planTarget: Target<Case> = {
       ...(host === undefined ? {} : { host }),
       ...(detection === undefined ? {} : { conflictDetection: detection }),
     });
+    // what is written to a record must be read again, or DEL could not undo it
+    const sample = JSON.parse(
+      JSON.stringify({ ...recordSamples[0], kind, parent: on.name, plan, allocation }),
+    ) as object;
+    const odd = oddKey(sample as Readonly<Record<string, unknown>>);
+    if (odd !== undefined) throw new Broken(`the ${odd} of a record would not be read: ${JSON.stringify(sample)}`);
     for (const step of plan)
       if (step.type === "sysctl" && !/^net\/ipv[46]\/conf\/eth0\/\w+$/u.test(step.key)) throw new Broken(step.key);
     for (const line of [...(await explainPlan(plan, netns)), ...(await explainUndo(plan, netns))]) {

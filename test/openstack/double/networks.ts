@@ -64,12 +64,27 @@ export const SUBNET: Kind = {
     allocation_pools: { post: true, put: true },
     host_routes: { post: true, put: true },
     dns_nameservers: { post: true, put: true },
+    subnetpool_id: { post: true, check: isUuid },
     project_id: { post: true },
     tenant_id: { post: true },
     id: {},
     tags: {},
   },
-  filters: ["network_id", "cidr", "ip_version", "gateway_ip", "enable_dhcp"],
+  filters: ["network_id", "cidr", "ip_version", "gateway_ip", "enable_dhcp", "subnetpool_id"],
+};
+
+/** Blocks that subnets are allocated from. */
+export const SUBNET_POOL: Kind = {
+  name: "subnetpool",
+  attributes: {
+    name: { post: true, put: true, check: isText() },
+    description: { post: true, put: true, check: isText() },
+    prefixes: { post: true, put: true },
+    default_prefixlen: { post: true, put: true },
+    id: {},
+    tags: {},
+  },
+  filters: ["shared", "is_default"],
 };
 
 /** Bytes; VXLAN takes 50 of Ethernet's 1500. */
@@ -79,6 +94,7 @@ const MTU = 1450;
 export class Networks {
   readonly networks = new Map<string, Network>();
   readonly subnets = new Map<string, Subnet>();
+  readonly pools = new Map<string, Row>();
 
   /** A network that a caller sees: its own, or a shared one. */
   network(caller: Caller, id: string): Network {
@@ -161,6 +177,7 @@ export class Networks {
       host_routes: (values["host_routes"] ?? []) as Subnet["host_routes"],
       dns_nameservers: (values["dns_nameservers"] ?? []) as string[],
       enable_dhcp: values["enable_dhcp"] ?? true,
+      subnetpool_id: values["subnetpool_id"] ?? null,
       ipv6_ra_mode: null,
       ipv6_address_mode: null,
     };

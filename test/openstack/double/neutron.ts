@@ -1,7 +1,7 @@
 // Neutron's v2.0 API in memory: who asks, for which resource, and what is answered.
 import { type Question, objectOf, Refused, type Reply } from "./answers.ts";
 import type { Keystone } from "./keystone.ts";
-import { NETWORK, Networks, SUBNET } from "./networks.ts";
+import { NETWORK, Networks, SUBNET, SUBNET_POOL } from "./networks.ts";
 import { PORT, Ports } from "./ports.ts";
 import {
   type Caller,
@@ -9,6 +9,7 @@ import {
   checkWriter,
   type Kind,
   listed,
+  newRow,
   notFound,
   type Row,
   shown,
@@ -16,6 +17,7 @@ import {
   touch,
   valuesOf,
 } from "./rows.ts";
+import { GROUP, RULE, SecurityGroups } from "./security-groups.ts";
 import { TRUNK, Trunks } from "./trunks.ts";
 
 /** As `GET /extensions` has them. */
@@ -55,6 +57,7 @@ interface Collection {
 /** The network service. */
 export class Neutron {
   readonly networks = new Networks();
+  readonly groups = new SecurityGroups();
   readonly ports: Ports;
   readonly trunks: Trunks;
   readonly #keystone: Keystone;
@@ -64,7 +67,7 @@ export class Neutron {
 
   constructor(keystone: Keystone, maxPairs: number) {
     this.#keystone = keystone;
-    this.ports = new Ports(this.networks, maxPairs);
+    this.ports = new Ports(this.networks, this.groups, maxPairs);
     this.trunks = new Trunks(this.ports);
     this.#collections = this.#makeCollections();
   }
@@ -98,8 +101,7 @@ export class Neutron {
     if (version !== "v2.0") throw nothing;
     if (plural === "extensions") return extensions(id);
     if (plural === "quotas" && id !== undefined) return this.#quotas(question, caller, id, part);
-    if (plural === "security-groups") return this.#securityGroups(question, caller);
-    const collection = this.#collections[plural];
+    const collection = this.#collections[plural.replaceAll("-", "_")];
     if (collection === undefined) throw nothing;
     if (id === undefined) return this.#onAll(collection, plural, question, caller);
     if (part === "tags") return this.#tags(collection, plural, id, tag, question, caller);
@@ -113,7 +115,7 @@ export class Neutron {
     const view = (row: Row): Record<string, unknown> => collection.view(caller, row);
     if (method === "GET") {
       const { views, next } = listed(kind, collection.all(caller).map(view), query);
-      return { status: 200, body: { [plural]: views, ...this.#links(plural, query, next) } };
+      return { status: 200, body: { [plural.replaceAll("-", "_")]: views, ...this.#links(plural, query, next) } };
     }
     if (method !== "POST") throw new Refused(405, "HTTPMethodNotAllowed", "");
     const values = valuesOf(kind, question, caller);
@@ -151,7 +153,7 @@ export class Neutron {
   }
 
   #makeCollections(): Readonly<Record<string, Collection>> {
-    const { networks, ports, trunks } = this;
+    const { networks, ports, trunks, groups } = this;
     return {
       networks: {
         kind: NETWORK,
@@ -205,6 +207,48 @@ export class Neutron {
           trunks.checkUnused(row.id);
           ports.rows.delete(row.id);
         },
+      },
+      subnetpools: {
+        kind: SUBNET_POOL,
+        all: (caller) => [...networks.pools.values()].filter((p) => caller.admin || p.project_id === caller.projectId),
+        find: (_, id) => {
+          const pool = networks.pools.get(id);
+          if (pool === undefined) throw notFound("SubnetPool", id);
+          return pool;
+        },
+        view: (_, row) => row,
+        add: (caller, values) => {
+          const pool = { ...values, ...newRow(caller, values) };
+          networks.pools.set(pool.id, pool);
+          return pool;
+        },
+        update: (_, row, values) => assign(row, values),
+        remove: (_, row) => void networks.pools.delete(row.id),
+      },
+      security_groups: {
+        kind: GROUP,
+        all: (caller) => {
+          groups.defaultOf(caller.projectId);
+          return [...groups.rows.values()].filter((g) => caller.admin || g.project_id === caller.projectId);
+        },
+        find: (caller, id) => groups.group(caller, id),
+        view: (_, row) => groups.view(row),
+        add: (caller, values) => groups.add(caller, values),
+        update: (_, row, values) => assign(row, values),
+        remove: (_, { id }) =>
+          groups.remove(
+            id,
+            [...ports.rows.values()].some((p) => p.security_groups.includes(id)),
+          ),
+      },
+      security_group_rules: {
+        kind: RULE,
+        all: (caller) => [...groups.rules.values()].filter((r) => caller.admin || r.project_id === caller.projectId),
+        find: (_, id) => groups.rule(id),
+        view: (_, row) => row,
+        add: (caller, values) => groups.addRule(caller, values),
+        update: (_, row, values) => assign(row, values),
+        remove: (_, row) => void groups.rules.delete(row.id),
       },
       trunks: {
         kind: TRUNK,
@@ -261,12 +305,6 @@ export class Neutron {
     if (!row.tags.includes(tag)) throw notFound("Tag", tag);
     if (method === "DELETE") change(row.tags.filter((t) => t !== tag));
     return { status: 204 };
-  }
-
-  #securityGroups({ query }: Question, caller: Caller): Reply {
-    const view = { id: this.ports.groupOf(caller.projectId), name: "default", project_id: caller.projectId, tags: [] };
-    const kind: Kind = { name: "security_group", attributes: {}, filters: [] };
-    return { status: 200, body: { security_groups: listed(kind, [view], query).views } };
   }
 
   #limitsOf(projectId: string): Record<string, number> {

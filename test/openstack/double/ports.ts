@@ -20,6 +20,7 @@ import {
   tagsOf,
   touch,
 } from "./rows.ts";
+import type { SecurityGroups } from "./security-groups.ts";
 
 /** An address of a port. */
 export interface FixedIp {
@@ -101,10 +102,11 @@ export class Ports {
    * processes do that concurrently, and only what was looked at is replaced: what another has written meanwhile stays.
    */
   updateWindowMs = 0;
-  readonly #groups = new Map<string, string>();
+  readonly #groups: SecurityGroups;
 
-  constructor(networks: Networks, maxPairs: number) {
+  constructor(networks: Networks, groups: SecurityGroups, maxPairs: number) {
     this.#networks = networks;
+    this.#groups = groups;
     this.maxPairs = maxPairs;
   }
 
@@ -117,13 +119,6 @@ export class Ports {
 
   visible(caller: Caller, port: Port): boolean {
     return caller.admin || port.project_id === caller.projectId;
-  }
-
-  /** The id of a project's group `default`. */
-  groupOf(projectId: string): string {
-    const id = this.#groups.get(projectId) ?? crypto.randomUUID();
-    this.#groups.set(projectId, id);
-    return id;
   }
 
   view(caller: Caller, port: Port): Record<string, unknown> {
@@ -238,11 +233,8 @@ export class Ports {
   }
 
   #securityGroups(caller: Caller, wanted: unknown, security: boolean): readonly string[] {
-    if (wanted === undefined || wanted === null) return security ? [this.groupOf(caller.projectId)] : [];
-    for (const id of wanted as string[]) {
-      if ([...this.#groups.values()].includes(id)) continue;
-      throw new Refused(404, "SecurityGroupNotFound", `Security group ${id} does not exist`);
-    }
+    if (wanted === undefined || wanted === null) return security ? [this.#groups.defaultOf(caller.projectId)] : [];
+    for (const id of wanted as string[]) this.#groups.group({ ...caller, admin: true }, id);
     return wanted as string[];
   }
 
