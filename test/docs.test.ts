@@ -11,7 +11,7 @@ beforeAll(() => {
   w.sysctl("", "net/ipv6/conf/default/accept_dad", "0");
   w.lan("office");
   w.lan("tasks");
-  w.namespace("web");
+  for (const name of ["web", "router"]) w.namespace(name);
   w.plug("office", "", "eth0", "192.168.10.22/24", "fd10::22/64");
   w.plug("tasks", "", "eth1");
   mkdirSync("/run/bin");
@@ -36,7 +36,7 @@ describe("the commands in docs/", () => {
 
   test.each(pages)("%s: each of them works, and the page leaves nothing", (page) => {
     for (const state of ["/var/lib/cni", "/run/berth"]) rmSync(state, { recursive: true, force: true });
-    const before = [w.snapshot(""), w.snapshot("web")];
+    const before = ["", "web", "router"].map((name) => w.snapshot(name));
     for (const command of commandsOf(page)) {
       const r = Bun.spawnSync(["sh", "-c", command], {
         cwd: root,
@@ -47,7 +47,7 @@ describe("the commands in docs/", () => {
       expect({ command, code: r.exitCode, said }).toEqual({ command, code: 0, said });
       if (/^ip .*(proto 98|neigh show|route get)/u.test(command)) expect(said.trim()).not.toBe("");
     }
-    expect([w.snapshot(""), w.snapshot("web")]).toEqual(before);
+    expect(["", "web", "router"].map((name) => w.snapshot(name))).toEqual(before);
   });
 });
 

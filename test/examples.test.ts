@@ -16,6 +16,7 @@ beforeAll(() => {
   w.namespace("c");
   w.plug("office", "", "eth0", "192.168.10.22/24", "fd10::22/64");
   w.plug("tasks", "", "eth1");
+  w.plug("tasks", "", "eth2");
   w.subInterface("eth1", "macvtap1", { kind: "macvtap", mode: "bridge" }, false);
 });
 afterAll(() => w[Symbol.dispose]());

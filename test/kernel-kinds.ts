@@ -4,6 +4,8 @@ const settings: Readonly<Record<string, string>> = {
   ip6gretap: "type ip6gretap local ::1 remote ::2",
   vxlan: "type vxlan id 1 dstport 4789 remote 127.0.0.2",
   vlan: "link berth-kinds type vlan id 1",
+  macvlan: "link berth-kinds type macvlan",
+  macvtap: "link berth-kinds type macvtap",
   ipvlan: "link berth-kinds type ipvlan mode l2",
 };
 

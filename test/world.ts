@@ -1,6 +1,8 @@
 // Worlds for tests: the `ip` program of iproute2 as a second opinion on Berth's own netlink, and whole states to compare.
+import { Attributes } from "../src/kernel/attributes.ts";
 import { ping } from "../src/kernel/icmp.ts";
 import { namedNamespacePath } from "../src/kernel/namespaces.ts";
+import type { Netlink } from "../src/kernel/netlink.ts";
 import { HOST, World } from "../src/lab/world.ts";
 
 export { HOST } from "../src/lab/world.ts";
@@ -16,19 +18,21 @@ export interface Snapshot {
   readonly routes6: Json[];
   readonly rules4: Json[];
   readonly rules6: Json[];
-  /** Every setting of every link, and of forwarding, as `path:value`. */
+  /** Every setting for all links and for new ones, and of forwarding, as `path:value`. */
   readonly sysctls: string[];
+  /** The settings of each link, as `link family number:value`; their numbers are in linux/ip.h (from 1) and linux/ipv6.h. */
+  readonly settings: string[];
   readonly neighbours: Json[];
 }
 
-/** A shell's script that prints a namespace's state: eight answers of `ip` as JSON, a line each, and then every sysctl that governs addresses, ARP, neighbour discovery and forwarding. */
+/** A shell's script that prints a namespace's state: eight answers of `ip` as JSON, a line each, and then the sysctls for all links that govern addresses, ARP, neighbour discovery and forwarding. */
 const STATE = `
   printf '%s\\n' 'link show' 'address show' | ip -j -d -batch -
   for family in -4 -6; do
     printf '%s\\n' 'route show table all' 'rule show' 'neighbour show nud permanent' | ip $family -j -d -batch -
   done
   cd /proc/sys/net
-  grep -r --exclude=stable_secret . ipv4/conf ipv6/conf ipv4/ip_forward # the one that is left out cannot be read at all
+  grep -r --exclude=stable_secret . ipv4/conf/all ipv4/conf/default ipv6/conf/all ipv6/conf/default ipv4/ip_forward
 `;
 
 /** What the kernel changes by itself, or numbers differently for the same thing made twice. */
@@ -50,6 +54,35 @@ function sorted(list: Json[] = []): Json[] {
     .map((v) => [JSON.stringify(v), v] as const)
     .toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
     .map(([, v]) => v);
+}
+
+const RTM_GETLINK = 18;
+const IFINFOMSG = 16;
+const IFLA_IFNAME = 3;
+const IFLA_AF_SPEC = 26;
+const AF_INET = 2;
+/** Family, and the attribute with its settings (IFLA_INET_CONF, IFLA_INET6_CONF). */
+const families = [
+  ["IPv4", AF_INET, 1],
+  ["IPv6", 10, 2],
+] as const;
+
+/** What /proc/sys/net has of each link, in one answer of the kernel: there are some ninety files a link, which take long to read one by one. */
+function settings(nl: Netlink): string[] {
+  const links = nl.dump({ what: "list settings", type: RTM_GETLINK, flags: 0, body: new Uint8Array(IFINFOMSG) });
+  return links
+    .flatMap((payload) => {
+      const link = new Attributes(payload, IFINFOMSG);
+      const spec = link.nested(IFLA_AF_SPEC);
+      return families.flatMap(([name, family, attribute]) => {
+        const bytes = spec.nested(family).bytes(attribute) ?? new Uint8Array();
+        const first = family === AF_INET ? 1 : 0;
+        return [...new Int32Array(bytes.slice().buffer)].map(
+          (value, i) => `${link.string(IFLA_IFNAME)} ${name} ${i + first}:${value}`,
+        );
+      });
+    })
+    .toSorted();
 }
 
 function environment(env: Record<string, string>): Record<string, string> {
@@ -105,18 +138,18 @@ export class TestWorld extends World {
 
   /**
    * The state of a namespace: links, addresses, the routes of all tables, rules, sysctls, permanent neighbours. Without lifetimes,
-   * statistics, indexes, carrier and dynamic neighbours, and sorted. Waits up to 5 s until no address is tentative and
+   * statistics, indexes, carrier and dynamic neighbours, and sorted. Waits up to 20 s until no address is tentative and
    * the state stands still.
    */
   snapshot(namespace: string): Snapshot {
     let before = "";
-    for (const end = performance.now() + 5000; ;) {
+    for (const end = performance.now() + 20_000; ;) {
       const state = this.#read(namespace);
       const text = JSON.stringify(state);
       const still = text === before && !text.includes('"tentative":true');
       if (still || performance.now() > end) return state;
       before = text;
-      Bun.sleepSync(20);
+      Bun.sleepSync(100); // what the kernel does later than it was told to takes some time on a busy machine
     }
   }
 
@@ -134,6 +167,7 @@ export class TestWorld extends World {
       rules4: sorted(rules4),
       rules6: sorted(rules6),
       sysctls: lines.slice(8).toSorted(),
+      settings: settings(this.netlink(namespace)),
       neighbours: [...sorted(neighbours4), ...sorted(neighbours6)],
     };
   }

@@ -2,7 +2,6 @@
 import { withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
 import type { Allocation, IpamProvider, Seat } from "../ipam/provider.ts";
-import type { SubInterface } from "../kernel/link-kinds.ts";
 import { findLink, type Link } from "../kernel/links.ts";
 import { AddressConflict } from "../plan/conflict.ts";
 import { bootId } from "../kernel/namespaces.ts";
@@ -15,6 +14,7 @@ import { mark } from "../report/trace.ts";
 import { addressesOf, providersOf } from "./allocation.ts";
 import { quarantineOf } from "./conflict-detection.ts";
 import { describeKey, type Key } from "./key.ts";
+import type { Detail } from "./kinds.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { deadParent, familyGaps, strayRoutes } from "./obstacles.ts";
 import { type AttachRequest, type Facts, gather, planFor, prepare, type Prepared, seatOf } from "./prepare.ts";
@@ -40,7 +40,7 @@ const MAX_CONFLICTS = 8;
 export interface Attached {
   readonly record: AttachmentRecord;
   readonly allocation: Allocation;
-  readonly detail: SubInterface;
+  readonly detail: Detail;
   /** The attachment's link as the kernel has it; undefined when nothing was applied. */
   readonly link: Link | undefined;
   /** What the caller ought to know though it succeeded, a sentence each. */
@@ -172,7 +172,8 @@ function obstaclesOf(
 ): string[] {
   const hostAccess = hostAccessOf(config) !== undefined && guest?.held !== true;
   const attached = { plan, places, allocation, hostAccess };
-  return [...deadParent(parent), ...familyGaps(attached), ...strayRoutes(attached)];
+  const dead = plan.some((s) => s.type === "device") ? [] : deadParent(parent); // a NIC is up by now
+  return [...dead, ...familyGaps(attached), ...strayRoutes(attached)];
 }
 
 /** A failure to which the addresses that were tried before belong. */

@@ -5,7 +5,9 @@ const pattern1 = /^[a-zA-Z0-9][\w.-]*$/u;
 const pattern2 = /^(?!\.{1,2}$)[^\s/:\p{Cc}]{1,15}$/u;
 const pattern3 = /^0?[0-7]{3}$/u;
 const pattern4 = /^(\/(?!\.{1,2}(\/|$))[^/\0]+)+$/u;
-const pattern5 = /^(?!(host-local|static|neutron)$)(?!\.{1,2}$)[^/\0]+$/u;
+const pattern5 = /^\/sys\/devices(\/(?!\.{1,2}(\/|$))[^/\0]+)+$/u;
+const pattern6 = /^[\da-fA-F]{4}:[\da-fA-F]{2}:[\da-fA-F]{2}\.[0-7]$/u;
+const pattern7 = /^(?!(host-local|static|neutron)$)(?!\.{1,2}$)[^/\0]+$/u;
 
 function isObject(x: unknown): x is Readonly<Record<string, unknown>> {
   return typeof x === "object" && x !== null && !Array.isArray(x);
@@ -227,7 +229,7 @@ function object15(x: unknown): boolean {
   if (!isObject(x)) return false;
   for (const k in x) if (k === "__proto__" || k === "prototype" || k === "constructor") return false;
   const x0 = x["type"];
-  if (!((typeof x0 === "string" && pattern5.test(x0)))) return false;
+  if (!((typeof x0 === "string" && pattern7.test(x0)))) return false;
   return true;
 }
 
@@ -310,8 +312,10 @@ function object24(x: unknown): boolean {
   if (!(x0 === undefined || (typeof x0 === "string" && isMac(x0)))) return false;
   const x1 = x["ips"];
   if (!(x1 === undefined || (every(x1, (x1_) => typeof x1_ === "string" && isIpOrCidr(x1_))))) return false;
-  const x2 = x["ipRanges"];
-  if (!(x2 === undefined || (every(x2, (x2_) => every(x2_, (x2__) => object7(x2__)))))) return false;
+  const x2 = x["deviceID"];
+  if (!(x2 === undefined || (typeof x2 === "string" && pattern6.test(x2)))) return false;
+  const x3 = x["ipRanges"];
+  if (!(x3 === undefined || (every(x3, (x3_) => every(x3_, (x3__) => object7(x3__)))))) return false;
   return true;
 }
 
@@ -325,7 +329,7 @@ function object25(x: unknown): boolean {
   const x2 = x["type"];
   if (!((typeof x2 === "string"))) return false;
   const x3 = x["kind"];
-  if (!(x3 === undefined || ((x3 === "macvlan" || x3 === "macvtap" || x3 === "ipvlan" || x3 === "vlan")))) return false;
+  if (!(x3 === undefined || ((x3 === "macvlan" || x3 === "macvtap" || x3 === "ipvlan" || x3 === "vlan" || x3 === "device")))) return false;
   const x4 = x["master"];
   if (!(x4 === undefined || (((typeof x4 === "string" && pattern2.test(x4)) || (object1(x4)) || (object2(x4)) || (object3(x4)))))) return false;
   const x5 = x["mode"];
@@ -346,28 +350,36 @@ function object25(x: unknown): boolean {
   if (!(x12 === undefined || (typeof x12 === "number" && Number.isInteger(x12) && x12 >= 0 && x12 <= 4294967295))) return false;
   const x13 = x["tap"];
   if (!(x13 === undefined || (object4(x13)))) return false;
-  const x14 = x["linkInContainer"];
-  if (!(x14 === undefined || (typeof x14 === "boolean"))) return false;
-  const x15 = x["hostrouteif"];
-  if (!(x15 === undefined || (typeof x15 === "string" && pattern2.test(x15)))) return false;
-  const x16 = x["hostrouteip"];
-  if (!(x16 === undefined || (((typeof x16 === "string" && isIp(x16)) || (every(x16, (x16_) => typeof x16_ === "string" && isIp(x16_))))))) return false;
-  const x17 = x["hostAccess"];
-  if (!(x17 === undefined || (((x17 === "auto") || (x17 === false) || (object5(x17)))))) return false;
-  const x18 = x["defaultRoute"];
-  if (!(x18 === undefined || (((typeof x18 === "boolean") || (x18 === "auto"))))) return false;
-  const x19 = x["sourceRouting"];
-  if (!(x19 === undefined || (((typeof x19 === "boolean") || (x19 === "only"))))) return false;
-  const x20 = x["conflictDetection"];
-  if (!(x20 === undefined || (((typeof x20 === "boolean") || (object6(x20)))))) return false;
-  const x21 = x["ipam"];
-  if (!(x21 === undefined || (((object9(x21)) || (object12(x21)) || (object14(x21)) || (object15(x21)) || (object16(x21)))))) return false;
-  const x22 = x["dns"];
-  if (!(x22 === undefined || (object11(x22)))) return false;
-  const x23 = x["args"];
-  if (!(x23 === undefined || (object23(x23)))) return false;
-  const x24 = x["runtimeConfig"];
-  if (!(x24 === undefined || (object24(x24)))) return false;
+  const x14 = x["device"];
+  if (!(x14 === undefined || (typeof x14 === "string" && pattern2.test(x14)))) return false;
+  const x15 = x["hwaddr"];
+  if (!(x15 === undefined || (typeof x15 === "string" && isMac(x15)))) return false;
+  const x16 = x["kernelpath"];
+  if (!(x16 === undefined || (typeof x16 === "string" && pattern5.test(x16)))) return false;
+  const x17 = x["pciBusID"];
+  if (!(x17 === undefined || (typeof x17 === "string" && pattern6.test(x17)))) return false;
+  const x18 = x["linkInContainer"];
+  if (!(x18 === undefined || (typeof x18 === "boolean"))) return false;
+  const x19 = x["hostrouteif"];
+  if (!(x19 === undefined || (typeof x19 === "string" && pattern2.test(x19)))) return false;
+  const x20 = x["hostrouteip"];
+  if (!(x20 === undefined || (((typeof x20 === "string" && isIp(x20)) || (every(x20, (x20_) => typeof x20_ === "string" && isIp(x20_))))))) return false;
+  const x21 = x["hostAccess"];
+  if (!(x21 === undefined || (((x21 === "auto") || (x21 === false) || (object5(x21)))))) return false;
+  const x22 = x["defaultRoute"];
+  if (!(x22 === undefined || (((typeof x22 === "boolean") || (x22 === "auto"))))) return false;
+  const x23 = x["sourceRouting"];
+  if (!(x23 === undefined || (((typeof x23 === "boolean") || (x23 === "only"))))) return false;
+  const x24 = x["conflictDetection"];
+  if (!(x24 === undefined || (((typeof x24 === "boolean") || (object6(x24)))))) return false;
+  const x25 = x["ipam"];
+  if (!(x25 === undefined || (((object9(x25)) || (object12(x25)) || (object14(x25)) || (object15(x25)) || (object16(x25)))))) return false;
+  const x26 = x["dns"];
+  if (!(x26 === undefined || (object11(x26)))) return false;
+  const x27 = x["args"];
+  if (!(x27 === undefined || (object23(x27)))) return false;
+  const x28 = x["runtimeConfig"];
+  if (!(x28 === undefined || (object24(x28)))) return false;
   return true;
 }
 

@@ -14,6 +14,10 @@ const ip = v.pipe(v.string(), v.check(isIp, "an IP address"));
 const cidr = v.pipe(v.string(), v.check(isCidr, "an address, a slash, a prefix length"));
 const ipOrCidr = v.pipe(v.string(), v.check(isIpOrCidr, "an IP address, with or without a prefix length"));
 const mac = v.pipe(v.string(), v.check(isMac, "a MAC address: six pairs of hexadecimal digits"));
+const pciBusId = v.pipe(
+  v.string(),
+  v.regex(/^[\da-fA-F]{4}:[\da-fA-F]{2}:[\da-fA-F]{2}\.[0-7]$/u, "a PCI address, as 0000:00:1f.6"),
+);
 /** The kernel's numbers have 32 bits. */
 const natural = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffffffff));
 const between = (low: number, high: number): v.GenericSchema<number> =>
@@ -257,6 +261,16 @@ export const networkKeys = {
       ),
     ),
   ),
+  device: v.exactOptional(v.pipe(linkName, described("kind device: the NIC that is moved, by name"))),
+  hwaddr: v.exactOptional(v.pipe(mac, described("kind device: the NIC, by its MAC"))),
+  kernelpath: v.exactOptional(
+    v.pipe(
+      v.string(),
+      v.regex(/^\/sys\/devices(\/(?!\.{1,2}(\/|$))[^/\0]+)+$/u, "a path in /sys/devices"),
+      described("kind device: the NIC, by its path in /sys/devices"),
+    ),
+  ),
+  pciBusID: v.exactOptional(v.pipe(pciBusId, described("kind device: the NIC, by its place on the PCI bus"))),
   linkInContainer: v.optional(v.pipe(v.boolean(), v.description("the parent is in the container's namespace")), false),
   hostrouteif: v.exactOptional(
     v.pipe(
@@ -329,6 +343,9 @@ export const networkKeys = {
       v.looseObject({
         mac: v.exactOptional(v.pipe(mac, described("the MAC asked for (capability mac)"))),
         ips: v.exactOptional(v.pipe(v.array(ipOrCidr), v.description("addresses asked for (capability ips)"))),
+        deviceID: v.exactOptional(
+          v.pipe(pciBusId, described("kind device: the NIC's PCI address (capability deviceID)")),
+        ),
         ipRanges: v.exactOptional(
           v.pipe(v.array(v.array(range)), v.description("further range sets (capability ipRanges)")),
         ),

@@ -1,9 +1,9 @@
 // Conflict detection: whether another machine on the LAN has an address is asked before it is used.
 import { listAddresses } from "../kernel/addresses.ts";
-import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Places } from "../plan/places.ts";
 import { Failure } from "../report/failure.ts";
 import type { NetworkConfig } from "./config.ts";
+import type { Detail } from "./kinds.ts";
 import type { HostFacts } from "./host-access.ts";
 
 /** How the LAN is asked. */
@@ -22,7 +22,7 @@ const defaults: ConflictDetection = { probes: 3, waitMs: 200 };
 const QUARANTINE_S = 3600;
 
 /** A configuration's conflict detection; undefined where it asks for none. Throws `Failure` (`config`). */
-export function conflictDetectionOf(config: NetworkConfig, detail: SubInterface): ConflictDetection | undefined {
+export function conflictDetectionOf(config: NetworkConfig, detail: Detail): ConflictDetection | undefined {
   const { conflictDetection: asked = false } = config;
   if (asked === false) return undefined;
   if (detail.kind === "ipvlan" && detail.mode !== "l2") {

@@ -10,7 +10,7 @@ import { listRoutes, SCOPE_LINK } from "../kernel/routes.ts";
 import type { Cloud } from "../plan/cloud.ts";
 import { type Plan, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
-import type { Step } from "../plan/step.ts";
+import type { DeviceStep, Step } from "../plan/step.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
 import { addressesOf, providersOf } from "./allocation.ts";
@@ -18,6 +18,7 @@ import type { NetworkConfig } from "./config.ts";
 import { guestOf } from "./guest.ts";
 import { ownTableRule } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
+import { deviceAlias, markedDevice } from "./marks.ts";
 import { routingPlace } from "./source-routing.ts";
 import {
   type AttachmentRecord,
@@ -92,9 +93,24 @@ export async function detach(request: DetachRequest): Promise<void> {
   mark("record removed");
 }
 
+/** The step that would take an attachment's NIC back without any record. */
+function recogniseDevice(config: NetworkConfig, places: Places, key: Key): DeviceStep | undefined {
+  const { device, hwaddr, kernelpath, pciBusID, runtimeConfig } = config;
+  if ((device ?? hwaddr ?? kernelpath ?? pciBusID ?? runtimeConfig?.deviceID) === undefined) return undefined;
+  const prefix = deviceAlias(key, "");
+  for (const nl of [places.container?.netlink, places.host.netlink]) {
+    const link = nl === undefined ? undefined : listLinks(nl).find((l) => l.alias.startsWith(prefix));
+    const step = link === undefined ? undefined : markedDevice(link);
+    if (step !== undefined) return step;
+  }
+  return undefined;
+}
+
 /** The steps that would undo an attachment of which no record is left: its link, and the host's routes to its addresses. */
 export function recognise({ key, netns, knownIps, config }: DetachRequest, places: Places): Plan {
   const nl = places.container?.netlink;
+  const device = recogniseDevice(config, places, key);
+  if (device !== undefined) return [device];
   const link = nl === undefined ? undefined : findLink(nl, key.ifName);
   const own = link?.group === LINK_GROUP_BERTH ? link : undefined;
   const addresses = nl === undefined || own === undefined ? [] : listAddresses(nl, own.index).map((a) => a.cidr.ip);

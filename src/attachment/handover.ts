@@ -6,7 +6,7 @@ import { formatCidr, parseCidr } from "../address/cidr.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { LinkStep } from "../plan/step.ts";
-import { aliasOf } from "./plan.ts";
+import { aliasOf } from "./marks.ts";
 import type { Key } from "./key.ts";
 import { type AttachmentRecord, removeRecord, writeRecord } from "./record.ts";
 

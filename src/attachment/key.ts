@@ -56,9 +56,9 @@ export function keyOfFileName(name: string): Key | undefined {
   return { network, containerId, ifName };
 }
 
-/** The key that a link's alias says (see `aliasOf` in plan.ts); undefined where it is no attachment's. */
+/** The key that a link's alias says (see `aliasOf` in marks.ts); undefined where it is no attachment's. */
 export function keyOfAlias(alias: string): Key | undefined {
-  const [, network, containerId, ifName] = /^berth:([^:/]+)\/([^/]+)\/([^/]+)$/u.exec(alias) ?? [];
+  const [, network, containerId, ifName] = /^berth:([^:/]+)\/([^/]+)\/([^/\s]+)(?: was [^/\s]+)?$/u.exec(alias) ?? [];
   if (network === undefined || containerId === undefined || ifName === undefined) return undefined;
   return { network, containerId, ifName };
 }

@@ -4,6 +4,7 @@ import { parseMac } from "../address/mac.ts";
 import { listAddresses } from "../kernel/addresses.ts";
 import { findLink, findLinkByIndex, type Link, listLinks } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
+import { LINK_GROUP_BERTH } from "../kernel/protocol.ts";
 import { listRoutes, TABLE_MAIN } from "../kernel/routes.ts";
 import { Failure } from "../report/failure.ts";
 import type { NetworkConfig } from "./config.ts";
@@ -62,7 +63,8 @@ export function findParent(nl: Netlink, master: Master): Link {
       .filter((a) => subnet !== undefined && contains(subnet, a.cidr.ip))
       .map((a) => a.linkIndex),
   );
-  const found = listLinks(nl).filter((l) => indexes.has(l.index));
+  // an access link may have the host's addresses too
+  const found = listLinks(nl).filter((l) => indexes.has(l.index) && l.group !== LINK_GROUP_BERTH);
   return one(
     master,
     found,

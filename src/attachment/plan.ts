@@ -2,28 +2,27 @@
 import { type Cidr, formatCidr, hostCidr, networkOf, parseCidr, withoutPrefix } from "../address/cidr.ts";
 import { type Family, ipFamily, isUnspecified, parseIp } from "../address/ip.ts";
 import type { Allocation, RouteSpec } from "../ipam/provider.ts";
-import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Link } from "../kernel/links.ts";
 import type { Route } from "../kernel/routes.ts";
 import type { Plan } from "../plan/plan.ts";
-import type { Step, Where, SysctlStep } from "../plan/step.ts";
+import type { FormerLink, Step, Where, SysctlStep } from "../plan/step.ts";
 import { AddressConflict } from "../plan/conflict.ts";
 import { Failure } from "../report/failure.ts";
 import { containerNeighbours, type HostFacts, hostRoutes, hostSideSteps } from "./host-access.ts";
 import type { ConflictDetection } from "./conflict-detection.ts";
 import { besideGuest, type GuestInput } from "./guest.ts";
 import { describeKey, type Key } from "./key.ts";
+import type { Detail } from "./kinds.ts";
+import { aliasOf, deviceAlias } from "./marks.ts";
 import { type RoutingPlace, routingPlace, type SourceRouting, sourceRoutingSteps } from "./source-routing.ts";
 
 /** How long duplicate address detection may take, milliseconds: what the standard plugins wait. */
 const SETTLE_MS = 10_000;
-/** IFALIASZ of include/uapi/linux/if.h, less the NUL. */
-const MAX_ALIAS = 255;
 
 /** All that a plan is made of. */
 export interface PlanInput {
   readonly key: Key;
-  readonly detail: SubInterface;
+  readonly detail: Detail;
   readonly parent: Link;
   readonly parentWhere: Where;
   /** Bytes; absent: the parent's. */
@@ -39,15 +38,25 @@ export interface PlanInput {
   readonly sourceRouting: SourceRouting;
   /** Whether it owns the container's default route; "auto": the first by interface name does; absent: as IPAM says. */
   readonly defaultRoute?: boolean | "auto";
+  /** Kind device: what the NIC was before. */
+  readonly device?: FormerLink;
   /** Absent: the link is a container's, which has the addresses. */
   readonly guest?: GuestInput;
   /** Absent: the LAN is not asked whether it knows the addresses. */
   readonly conflictDetection?: ConflictDetection;
 }
 
-/** The alias of an attachment's link: it names the attachment without any record. */
-export function aliasOf(key: Key): string {
-  return `berth:${describeKey(key)}`.slice(0, MAX_ALIAS);
+/** The step by which the attachment gets its link: made on a parent, or moved. */
+function linkSteps({ key, detail, parent, parentWhere, mtu, mac, device }: PlanInput): Step[] {
+  const asked = { ...(mtu === undefined ? {} : { mtu }), ...(mac === undefined ? {} : { mac }) };
+  const place = { where: "container", name: key.ifName } as const;
+  if (detail.kind !== "device") {
+    const owner = mac === undefined ? {} : { owner: aliasOf(key) };
+    return [{ type: "link", ...place, parent: { name: parent.name, where: parentWhere }, detail, ...asked, ...owner }];
+  }
+  return device === undefined
+    ? []
+    : [{ type: "device", ...place, former: device, alias: deviceAlias(key, device.name), ...asked }];
 }
 
 /** A sysctl of the container. */
@@ -63,7 +72,7 @@ export function planAttachment(input: PlanInput): Plan {
 
 /** The ordered steps of an attachment, whoever takes them. Throws `Failure` (`config`, `address`) where the parts do not fit. */
 export function wholePlan(input: PlanInput): Plan {
-  const { key, detail, parent, allocation, host } = input;
+  const { key, parent, allocation, host } = input;
   const link = key.ifName;
   checkMtu(input);
   const addresses: Cidr[] = [];
@@ -91,15 +100,7 @@ export function wholePlan(input: PlanInput): Plan {
   // address's packets here while another machine may have it
   const detection = addresses.length > 0 ? input.conflictDetection : undefined;
   if (detection === undefined) steps.push(...hostPart);
-  steps.push({
-    type: "link",
-    where: "container",
-    name: link,
-    parent: { name: parent.name, where: input.parentWhere },
-    detail,
-    ...(input.mtu === undefined ? {} : { mtu: input.mtu }),
-    ...(input.mac === undefined ? {} : { mac: input.mac, owner: aliasOf(key) }),
-  });
+  steps.push(...linkSteps(input));
   if (addresses.length > 0) {
     if (has6) steps.push(setting(`net/ipv6/conf/${link}/disable_ipv6`, "0"));
     steps.push({ ...setting(`net/ipv4/conf/${link}/arp_notify`, "1"), ifThere: true });
@@ -112,7 +113,8 @@ export function wholePlan(input: PlanInput): Plan {
   const alone = input.sourceRouting === "only";
   const place = input.sourceRouting === false ? undefined : routingPlace(link);
   const metric = place === undefined || alone ? {} : { metric: place.metric };
-  const up: Step = { type: "up", where: "container", link, alias: aliasOf(key) };
+  const alias = input.device === undefined ? aliasOf(key) : deviceAlias(key, input.device.name);
+  const up: Step = { type: "up", where: "container", link, alias };
   // the kernel announces addresses that are there when the link goes up
   if (detection !== undefined) steps.push(up, probeStep(input, detection, addresses));
   for (const cidr of addresses) steps.push({ type: "address", where: "container", link, address: cidr, ...metric });
@@ -168,8 +170,8 @@ function metricOf(route: Route, place: RoutingPlace, defaultRoute: PlanInput["de
   return route.dst.prefix === 0 && defaultRoute === true ? place.owningMetric : place.metric;
 }
 
-function checkMtu({ mtu, parent, key }: PlanInput): void {
-  if (mtu === undefined || mtu <= parent.mtu) return;
+function checkMtu({ mtu, parent, key, device }: PlanInput): void {
+  if (mtu === undefined || mtu <= parent.mtu || device !== undefined) return;
   throw new Failure(
     "config",
     `give ${key.ifName} an MTU of ${mtu} bytes: its parent ${parent.name} has ${parent.mtu}`,

@@ -3,7 +3,6 @@ import { parseMac, randomMac } from "../address/mac.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
 import type { Allocation, CloudPort, Seat } from "../ipam/provider.ts";
 import { randomBytes } from "../kernel/libc.ts";
-import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Link } from "../kernel/links.ts";
 import type { Cloud } from "../plan/cloud.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -11,11 +10,12 @@ import { Places } from "../plan/places.ts";
 import type { Where } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
 import type { NetworkConfig } from "./config.ts";
-import type { Kind } from "./kinds.ts";
+import type { Detail, Kind } from "./kinds.ts";
 import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict-detection.ts";
 import { guestOf, guestRecord, type GuestRequest } from "./guest.ts";
 import { hostAccessOf, type HostFacts } from "./host-access.ts";
 import { checkKey, type Key } from "./key.ts";
+import { formerLink } from "./marks.ts";
 import { findParent } from "./parent.ts";
 import { planAttachment, type PlanInput, wholePlan } from "./plan.ts";
 import type { GuestRecord } from "./record.ts";
@@ -52,7 +52,7 @@ export interface AttachRequest {
 /** What the request says. */
 export interface Prepared {
   readonly places: Places;
-  readonly detail: SubInterface;
+  readonly detail: Detail;
   readonly parentWhere: Where;
   /** The MAC that was asked for. */
   readonly asked: string | undefined;
@@ -80,7 +80,7 @@ export function prepare(request: AttachRequest, cloud: Cloud | undefined): Prepa
       },
     );
   }
-  const own = kind === "vlan" || !choosesMac(detail) ? undefined : randomMac(randomBytes(6));
+  const own = kind === "vlan" || kind === "device" || !choosesMac(detail) ? undefined : randomMac(randomBytes(6));
   return {
     places: Places.open(request.netns, cloud),
     detail,
@@ -102,7 +102,10 @@ export interface Facts {
 /** What the host says of the parent, host access and its own addresses. Throws `Failure`. */
 export async function gather(request: AttachRequest, { places, detail, parentWhere }: Prepared): Promise<Facts> {
   const nl = (places.at(parentWhere) ?? places.host).netlink;
-  const parent = findParent(nl, request.config.master);
+  const parent =
+    request.kind === "device"
+      ? (await import("./device.ts")).findSpare(nl, request.config)
+      : findParent(nl, request.config.master);
   if (parent.loopback) {
     throw new Failure("config", `use ${parent.name} as the parent: it is the loopback link`, { advice: "Name a NIC." });
   }
@@ -144,6 +147,7 @@ export function planFor(
     ...(mtu === undefined ? {} : { mtu }),
     ...(mac === undefined ? {} : { mac }),
     ...(host === undefined ? {} : { host }),
+    ...(request.kind === "device" ? { device: formerLink(parent) } : {}),
     ...(guest === undefined ? {} : { guest }),
   };
   const plan = planAttachment(input);

@@ -12,7 +12,7 @@ import type { SubInterface } from "../kernel/link-kinds.ts";
 import type { Route } from "../kernel/routes.ts";
 import type { AddressPair, Admission } from "../plan/cloud.ts";
 import type { Plan } from "../plan/plan.ts";
-import type { Step } from "../plan/step.ts";
+import type { FormerLink, Step } from "../plan/step.ts";
 import type { Key } from "./key.ts";
 import { type Kind, kinds } from "./kinds.ts";
 
@@ -170,12 +170,29 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
       alias: maybe(isText),
       owner: maybe(isText),
     },
+    device: {
+      where: oneOf("container"),
+      name: isLinkName,
+      former: object<FormerLink>({
+        name: isLinkName,
+        mac: maybe(isMac),
+        mtu: isNumber,
+        up: isFlag,
+        group: isNumber,
+        alias: isText,
+        physical: isFlag,
+      }),
+      alias: isText,
+      mtu: maybe(isNumber),
+      mac: maybe(isMac),
+    },
     "access-link": {
       where: oneOf("host"),
       name: isLinkName,
       parent: isParent,
       detail: isDetail,
       mac: maybe(isMac),
+      addresses: maybe(listOf(isCidr)),
     },
     sysctl: { where: isWhere, key: isSysctl, value: isText, ifThere: maybe(isTrue) },
     address: {

@@ -11,6 +11,7 @@ import { conflictDetectionOf, hostIps } from "./conflict-detection.ts";
 import type { NetworkConfig } from "./config.ts";
 import { gatherHost } from "./gather-host.ts";
 import { type GuestInput, guestRecord } from "./guest.ts";
+import { presentDevice } from "./device.ts";
 import { hostAccessOf } from "./host-access.ts";
 import { describeKey, type Key } from "./key.ts";
 import { findParent } from "./parent.ts";
@@ -118,7 +119,7 @@ function openOwn(record: AttachmentRecord, cloud: Cloud | undefined): Places {
 }
 
 /** Steps that are changed in place where the new plan has them otherwise, or are others' too. */
-const lasting: ReadonlySet<Step["type"]> = new Set(["link", "up", "down", "access-link"]);
+const lasting: ReadonlySet<Step["type"]> = new Set(["link", "device", "up", "down", "access-link"]);
 
 /** The plan as the host is now, with the MAC and the addresses that the attachment has. */
 function replan(
@@ -133,11 +134,12 @@ function replan(
   }
   const config = configOf(record);
   const detail = subInterfaceOf(config, record.kind, allocation.port);
-  const parent = presentParent(record, config, places);
+  const former = record.plan.find((s) => s.type === "link" || s.type === "device");
+  const device = former?.type === "device" ? former.former : undefined;
+  const parent = (device === undefined ? presentParent : presentDevice)(record, config, places);
   const options = hostAccessOf(config);
   const host = options === undefined ? undefined : gatherHost(places.host.netlink, options, detail, parent);
   const detection = conflictDetectionOf(config, detail);
-  const former = record.plan.find((s) => s.type === "link");
   const mac = record.guest?.foreignLink === true ? record.guest.mac : former?.mac;
   const guest = formerGuest(record);
   const input: PlanInput = {
@@ -148,11 +150,16 @@ function replan(
     allocation,
     hostIps: hostIps(places, host, detection),
     // the parent's may have been lowered, or raised again
-    mtu: Math.min(config.mtu || allocation.port?.mtu || parent.mtu, parent.mtu),
+    ...(device === undefined
+      ? { mtu: Math.min(config.mtu || allocation.port?.mtu || parent.mtu, parent.mtu) }
+      : config.mtu
+        ? { mtu: config.mtu }
+        : {}),
     ...routingOf(config, host !== undefined && guest === undefined),
     ...(detection === undefined ? {} : { conflictDetection: detection }),
     ...(mac === undefined ? {} : { mac }),
     ...(host === undefined ? {} : { host }),
+    ...(device === undefined ? {} : { device }),
     ...(guest === undefined ? {} : { guest }),
   };
   const plan = planAttachment(input);

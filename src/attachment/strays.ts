@@ -18,6 +18,7 @@ import type { Step } from "../plan/step.ts";
 import { asFailure, type Failure } from "../report/failure.ts";
 import { ownTableRule } from "./host-access.ts";
 import { type Key, keyOfAlias } from "./key.ts";
+import { markedDevice } from "./marks.ts";
 import { type AttachmentRecord, listRecords, lockShared } from "./record.ts";
 
 /** Steps that no record knows of, in one namespace. */
@@ -58,12 +59,15 @@ const ACCESS_ALIAS = "berth:access:";
 
 /** A link of Berth's own: its group, and its alias, or none where it was never finished and so is down. */
 function isMarked(link: Link): boolean {
+  if (markedDevice(link) !== undefined) return true;
   if (link.group !== LINK_GROUP_BERTH || link.detail === undefined) return false;
   return link.alias.startsWith(ALIAS) || (link.alias === "" && !link.up);
 }
 
 function linkStep(link: Link, where: "host" | "container"): Step[] {
   const { detail, name, mac, alias } = link;
+  const device = markedDevice(link);
+  if (device !== undefined) return [device];
   if (detail === undefined) return [];
   const parent = { name: "?", where: "host" } as const;
   return [{ type: "link", where, name, parent, detail, ...(mac === undefined ? {} : { mac, owner: alias }) }];
@@ -182,6 +186,7 @@ function guestsOnHost({ links }: Kernel, records: readonly AttachmentRecord[], k
 
 function claimsOnHost(record: AttachmentRecord): string[] {
   return [...record.plan, ...(record.guest?.steps ?? [])].flatMap((s) => {
+    if (s.type === "device") return [`device ${s.alias}`];
     if (s.where !== "host") return [];
     switch (s.type) {
       case "route":
@@ -225,7 +230,12 @@ function onHost(kernel: Kernel, records: readonly AttachmentRecord[], kept: Kept
   for (const name of kept.links) claims.add(`link ${name}`);
   const steps: Step[] = [];
   for (const link of links.filter(isMarked)) {
-    if (claims.has(`uses ${link.name}`) || claims.has(`link ${link.name}`) || link.detail === undefined) continue;
+    if (claims.has(`uses ${link.name}`) || claims.has(`link ${link.name}`)) continue;
+    if (link.detail === undefined || markedDevice(link) !== undefined) {
+      // one that came back by itself is its attachment's, as long as that is recorded
+      if (!claims.has(`device ${link.alias}`)) steps.push(...linkStep(link, "host"));
+      continue;
+    }
     const access = link.alias.startsWith(ACCESS_ALIAS) || (link.alias === "" && link.name.startsWith("berth-"));
     const parent = { name: names.get(link.parentIndex ?? 0) ?? "?", where: "host" } as const;
     if (access) steps.push({ type: "access-link", where: "host", name: link.name, parent, detail: link.detail });
@@ -316,6 +326,8 @@ export function describeStep(step: Step): string {
   switch (step.type) {
     case "link":
       return `link ${step.name}`;
+    case "device":
+      return `NIC ${step.former.name}`;
     case "access-link":
       return `access link ${step.name}`;
     case "route":

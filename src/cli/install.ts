@@ -2,7 +2,7 @@ import { buildCommand } from "@stricli/core";
 import { copyFileSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import example from "../../examples/host-access-auto.conflist" with { type: "text" };
-import { kinds } from "../attachment/kinds.ts";
+import { HOST_DEVICE, kinds } from "../attachment/kinds.ts";
 import { RTPROT_BERTH } from "../kernel/protocol.ts";
 import { quote } from "../plan/shell.ts";
 import { Failure } from "../report/failure.ts";
@@ -10,7 +10,9 @@ import * as flag from "./flags.ts";
 import { CONFIG_DIRECTORY } from "./networks.ts";
 import { printJson, reporting } from "./output.ts";
 
-const names: readonly string[] = [...kinds, "berth"];
+/** Kind device has the name of the standard plugin, which is replaced only where that is asked for: it does more (DPDK). */
+const usual: readonly string[] = [...kinds.filter((k) => k !== "device"), "berth"];
+const names: readonly string[] = [...usual, HOST_DEVICE];
 
 /** A comma-separated list of plugin names. */
 function types(value: string): readonly string[] {
@@ -125,7 +127,7 @@ export const installCommand = buildCommand({
         kind: "parsed",
         parse: types,
         brief: "the names, comma separated",
-        default: names.join(","),
+        default: usual.join(","),
         placeholder: "LIST",
       },
       confDir: {

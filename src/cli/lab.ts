@@ -1,4 +1,5 @@
 import { buildCommand, buildRouteMap } from "@stricli/core";
+import { type TunnelKind, tunnelKinds } from "../kernel/tunnels.ts";
 import * as flag from "./flags.ts";
 import { reporting } from "./output.ts";
 
@@ -6,6 +7,17 @@ interface Flags {
   readonly json: boolean;
   readonly keep: boolean;
 }
+
+interface TunnelFlags extends Flags {
+  readonly tunnel: TunnelKind;
+}
+
+const keep = {
+  kind: "boolean",
+  brief: "leave it standing, with a command to enter it",
+  default: false,
+  withNegated: false,
+} as const;
 
 const routing = buildCommand({
   docs: {
@@ -16,12 +28,7 @@ const routing = buildCommand({
   parameters: {
     flags: {
       json: flag.json,
-      keep: {
-        kind: "boolean",
-        brief: "leave it standing, with a command to enter it",
-        default: false,
-        withNegated: false,
-      },
+      keep,
     },
   },
   async func(flags: Flags) {
@@ -32,9 +39,35 @@ const routing = buildCommand({
   },
 });
 
+const tunnels = buildCommand({
+  docs: {
+    brief: "two hosts with tunnels to a router, virtual machines and apps on them: who reaches whom",
+    fullDescription:
+      "Builds all of it in a user namespace of its own, attaches each by a CNI call, proves every pair with ICMP and TCP over IPv4 and IPv6, whole packets and the router's NAT included, and detaches. A namespace stands for each virtual machine. Needs no root, and nft or iptables for the router. Exit status 0 only if every proof held.",
+  },
+  parameters: {
+    flags: {
+      json: flag.json,
+      keep,
+      tunnel: {
+        kind: "enum",
+        values: tunnelKinds,
+        brief: "the tunnels' kind; vxlan where the kernel has no GRE",
+        default: "gretap",
+      },
+    },
+  },
+  async func(flags: TunnelFlags) {
+    await reporting(flags.json, async () => {
+      const { runLab } = await import("../lab/lab.ts");
+      process.exitCode = await runLab("tunnels", flags);
+    });
+  },
+});
+
 /** `berth lab`. */
 export const labRoutes = buildRouteMap({
   docs: { brief: "see it work, in namespaces of its own" },
-  routes: { routing },
+  routes: { routing, tunnels },
   defaultCommand: "routing",
 });

@@ -1,6 +1,7 @@
 import { buildCommand, buildRouteMap } from "@stricli/core";
 import { type ConfigIssue, describeIssue, networkKeys, parseConfig } from "../attachment/config.ts";
 import { hostAccessOf } from "../attachment/host-access.ts";
+import { describeDevice } from "../attachment/device.ts";
 import { describeParent } from "../attachment/parent.ts";
 import { kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
 import { providerFor } from "../ipam/provider-for.ts";
@@ -46,10 +47,6 @@ const otherKeys = [
   "portMappings",
   "backend",
   "ingressPolicy",
-  "device",
-  "hwaddr",
-  "kernelpath",
-  "pciBusID",
   "table",
   "delegates",
   "_comment",
@@ -132,7 +129,7 @@ const check = buildCommand({
         const own = readNetworkFile(file).filter((n) => isOurs(n.json));
         if (own.length === 0) {
           throw new Failure("config", `check ${file}: none of its plugins is Berth's`, {
-            advice: 'The "type" of one must be berth, macvlan, macvtap, ipvlan or vlan.',
+            advice: 'The "type" of one must be berth, macvlan, macvtap, ipvlan, vlan, device or host-device.',
           });
         }
         for (const network of own) reports.push(await reportOn(network));
@@ -155,7 +152,7 @@ const ls = buildCommand({
         return {
           name: n.name,
           kind: config === undefined ? "?" : kindOf(config, ""),
-          parent: config === undefined ? "?" : describeParent(config.master),
+          parent: config === undefined ? "?" : (describeDevice(config) ?? describeParent(config.master)),
           ipam: config?.ipam?.type ?? "none",
           hostAccess: config === undefined ? "?" : (hostAccessOf(config)?.link ?? ""),
           file: n.file,

@@ -1,7 +1,7 @@
 // Networks by name or file: CNI's configuration files as container runtimes keep them.
 import { readdirSync, readFileSync } from "node:fs";
 import { type NetworkConfig, readConfig } from "../attachment/config.ts";
-import { kinds } from "../attachment/kinds.ts";
+import { HOST_DEVICE, kinds } from "../attachment/kinds.ts";
 import { parseJson } from "../ipam/json.ts";
 import { Failure } from "../report/failure.ts";
 
@@ -24,7 +24,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 /** True for a plugin's configuration that Berth serves. */
 export function isOurs(json: Readonly<Record<string, unknown>>): boolean {
-  return json["type"] === "berth" || kinds.some((k) => k === json["type"]);
+  return json["type"] === "berth" || json["type"] === HOST_DEVICE || kinds.some((k) => k === json["type"]);
 }
 
 /** The plugins of a configuration file or list. Throws `Failure` (`io`, `decode`). */

@@ -10,6 +10,7 @@ import { describeFailure, failureJson, printJson, reporting } from "./output.ts"
 
 interface Flags extends NetworkFlags {
   readonly json: boolean;
+  readonly probe: boolean;
 }
 
 /** The configurations to look at: the one that is named, or all. */
@@ -22,12 +23,12 @@ function chosen(flags: Flags): { name: string; text: string }[] {
   return [{ name: config.name, text }];
 }
 
-async function statusOf(text: string): Promise<{ remarks: readonly string[]; failure?: Failure }> {
+async function statusOf(text: string, probe: boolean): Promise<{ remarks: readonly string[]; failure?: Failure }> {
   try {
     const config = readConfig(JSON.parse(text));
     const key = { network: config.name, containerId: "", ifName: "" };
     const delegate = delegateFor(text, config.cniVersion, key, undefined);
-    return { remarks: await status(config, kindOf(config, ""), delegate) };
+    return { remarks: await status(config, kindOf(config, ""), delegate, probe) };
   } catch (e) {
     return { remarks: [], failure: asFailure(e, "status") };
   }
@@ -37,13 +38,25 @@ async function statusOf(text: string): Promise<{ remarks: readonly string[]; fai
 export const statusCommand = buildCommand({
   docs: {
     brief: "say whether networks can take another attachment",
-    fullDescription: "Looks at the parent, at the kernel and at IPAM. Exit status 1 where a network cannot.",
+    fullDescription:
+      "Looks at the parent, at the kernel and at IPAM. With --probe a neighbour on the parent's LAN is asked by another MAC than the parent's: inside a virtual machine, what is outside may let frames to one MAC only come in. The answer is remembered until the next boot, and CNI's STATUS says it too. Exit status 1 where a network cannot.",
   },
-  parameters: { flags: { ...flag.network, json: flag.json } },
+  parameters: {
+    flags: {
+      ...flag.network,
+      json: flag.json,
+      probe: {
+        kind: "boolean",
+        brief: "ask the LAN whether frames to other MACs than the parent's come in",
+        default: false,
+        withNegated: false,
+      },
+    },
+  },
   async func(flags: Flags) {
     await reporting(flags.json, async () => {
       const results = [];
-      for (const { name, text } of chosen(flags)) results.push({ name, ...(await statusOf(text)) });
+      for (const { name, text } of chosen(flags)) results.push({ name, ...(await statusOf(text, flags.probe)) });
       if (results.some((r) => r.failure !== undefined)) process.exitCode = 1;
       if (flags.json) {
         printJson(

@@ -61,7 +61,7 @@ export interface Allocation {
 
 /** How an attachment will sit on its parent: a cloud's port depends on it. */
 export interface Seat {
-  readonly kind: SubInterface["kind"];
+  readonly kind: SubInterface["kind"] | "device";
   readonly parentMac: string | undefined;
   /** The MAC that was asked for. */
   readonly mac: string | undefined;

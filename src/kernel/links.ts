@@ -99,6 +99,7 @@ export interface LinkChange {
   readonly mtu?: number;
   readonly mac?: string;
   readonly alias?: string;
+  readonly group?: number;
   readonly masterIndex?: number;
   /** False: no link-local address and no router advertisements from the moment the link goes up. */
   readonly ipv6Addresses?: false;
@@ -159,6 +160,25 @@ export function renameLink(index: number, from: string, to: string): Request {
   return { what: `rename link ${from} to ${to}`, type: RTM_SETLINK, flags: 0, body: w.bytes() };
 }
 
+/** What a link is given on its way to another namespace. */
+export interface MovedLink {
+  /** Its name there. */
+  readonly name: string;
+  readonly group?: number;
+  readonly alias?: string;
+}
+
+/**
+ * Moves a link to another namespace, where it is down and has no addresses. EEXIST where the name is taken there, EINVAL
+ * where it is of a kind that stays where it is.
+ */
+export function moveLink(index: number, from: string, namespaceFd: number, { name, group, alias }: MovedLink): Request {
+  const w = header(new Writer(), index).attributeU32(IFLA_NET_NS_FD, namespaceFd).attributeString(IFLA_IFNAME, name);
+  if (group !== undefined) w.attributeU32(IFLA_GROUP, group);
+  if (alias !== undefined) w.attributeString(IFLA_IFALIAS, alias);
+  return { what: `move link ${from} to another namespace`, type: RTM_SETLINK, flags: 0, body: w.bytes() };
+}
+
 /** Changes a link, found by its name. ENODEV where it is not there. */
 export function changeLink(name: string, change: LinkChange): Request {
   let [flags, mask] = [0, 0];
@@ -175,6 +195,7 @@ export function changeLink(name: string, change: LinkChange): Request {
   if (change.mtu !== undefined) w.attributeU32(IFLA_MTU, change.mtu);
   if (change.mac !== undefined) w.attribute(IFLA_ADDRESS, macToBytes(change.mac));
   if (change.alias !== undefined) w.attributeString(IFLA_IFALIAS, change.alias);
+  if (change.group !== undefined) w.attributeU32(IFLA_GROUP, change.group);
   if (change.masterIndex !== undefined) w.attributeU32(IFLA_MASTER, change.masterIndex);
   if (change.ipv6Addresses === false) {
     w.nest(IFLA_AF_SPEC, (spec) =>

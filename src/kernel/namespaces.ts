@@ -125,6 +125,21 @@ export function processNamespacePath(pid: number): string {
   return `/proc/${pid}/ns/net`;
 }
 
+/** Makes a network namespace that has no name: it ends, with all that is in it, with this object or this process. Throws `SysError`. */
+export function temporaryNamespace(): Namespace {
+  const home = open(OWN);
+  try {
+    unshare(CLONE_NEWNET); // this thread alone; setns below brings it back
+    try {
+      return new Namespace(OWN, open(OWN));
+    } finally {
+      setns(home, CLONE_NEWNET);
+    }
+  } finally {
+    close(home);
+  }
+}
+
 /** Makes a network namespace, reachable by name as with `ip netns add`; its path. Throws `SysError`. */
 export function addNamedNamespace(name: string): string {
   const path = namedNamespacePath(name);

@@ -7,6 +7,7 @@ import { type LabOptions, self } from "./session.ts";
 /** The stories. */
 const stories = {
   routing: async (options: LabOptions, pid: string) => (await import("./routing.ts")).routing(options, pid),
+  tunnels: async (options: LabOptions, pid: string) => (await import("./tunnels.ts")).tunnels(options, pid),
 };
 
 const INSIDE = "BERTH_LAB";

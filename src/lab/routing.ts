@@ -1,14 +1,11 @@
 // The story of the host's agent and the task on another LAN: the problem, the two routes, the proofs.
-import { readdirSync } from "node:fs";
 import { listAddresses } from "../kernel/addresses.ts";
 import { findLinkByIndex, listLinks } from "../kernel/links.ts";
-import { listNeighbours } from "../kernel/neighbours.ts";
-import { RTPROT_BERTH } from "../kernel/protocol.ts";
-import { describeRoute, listRoutes, lookUpRoute } from "../kernel/routes.ts";
-import { Failure } from "../report/failure.ts";
-import { type LabOptions, self, untilInterrupted } from "./session.ts";
+import { lookUpRoute } from "../kernel/routes.ts";
+import { callPlugin } from "./plugin.ts";
+import { type LabOptions, untilInterrupted } from "./session.ts";
 import { routingPicture } from "./picture.ts";
-import { type Proof, prove, proveNone, type Spot } from "./proofs.ts";
+import { filesIn, type Proof, prove, proveNone, show, type Spot, traces } from "./proofs.ts";
 import { HOST, World } from "./world.ts";
 
 /** The configuration of the story, to the character as people use it. */
@@ -51,34 +48,9 @@ function build(world: World): void {
   world.subInterface("eth1", "macvtap3", macvtap);
 }
 
-/** One call of the plugin, as a container runtime makes it: a process, its environment, stdin and stdout. */
-function callPlugin(verb: "ADD" | "CHECK" | "DEL", configuration: string): string {
-  const env = {
-    CNI_COMMAND: verb,
-    CNI_CONTAINERID: "task-1",
-    CNI_NETNS: "/run/netns/task",
-    CNI_IFNAME: "eth0",
-    CNI_PATH: "/opt/cni/bin",
-    PATH: process.env["PATH"],
-  };
-  const child = Bun.spawnSync(self(), { argv0: "macvtap", env, stdin: Buffer.from(configuration) });
-  if (child.exitCode === 0) return child.stdout.toString().trim();
-  throw new Failure("delegate", `call the plugin with ${verb}: ${child.stdout.toString()}${child.stderr.toString()}`);
-}
-
-/** Berth's routes and neighbours in a namespace, in words. */
-function traces(world: World, namespace: string): string[] {
-  const nl = world.netlink(namespace);
-  const routes = listRoutes(nl, { family: 4, protocol: RTPROT_BERTH }).map((r) => {
-    const link = findLinkByIndex(nl, r.linkIndex ?? 0)?.name ?? "?";
-    return `route      ${describeRoute({ dst: r.dst, table: r.table }, link)}${r.source === undefined ? "" : ` src ${r.source}`}`;
-  });
-  const entries = listLinks(nl).flatMap((l) =>
-    listNeighbours(nl, l.index)
-      .filter((n) => n.protocol === RTPROT_BERTH)
-      .map((n) => `neighbour  ${n.ip} dev ${l.name} lladdr ${n.mac ?? "?"} permanent`),
-  );
-  return [...routes, ...entries];
+/** The task's runtime calls the plugin. */
+function runtime(verb: "ADD" | "CHECK" | "DEL", configuration: string): string {
+  return callPlugin({ verb, configuration, container: "task", containerId: "task-1", ifName: "eth0" });
 }
 
 /** Why a packet from one place does not get to the other: what the kernel says of the route. */
@@ -91,19 +63,10 @@ function why(world: World, from: Spot, to: Spot): string {
   return `the ${from.name} sends to ${to.ip} out of ${link}${via}; a macvtap never talks to its own host, and the way back is missing`;
 }
 
-/** The reservations or records in a directory. */
-function filesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory).filter((f) => /^[\da-f.:]+$|\.json$/u.test(f) && f !== ".berth");
-  } catch {
-    return []; // it was never made
-  }
-}
-
 /** What is left of an attachment anywhere. */
 function remains(world: World): Proof[] {
   const nl = world.netlink("task");
-  const links = listLinks(nl).filter((l) => !l.loopback);
+  const links = listLinks(nl).filter((l) => l.name === "eth0"); // a kernel with GRE has gre0 and its like everywhere
   const addresses = listAddresses(nl).filter((a) => a.scope === 0);
   return [
     proveNone("host: routes and neighbours of Berth's", traces(world, HOST)),
@@ -120,14 +83,6 @@ function remains(world: World): Proof[] {
   ];
 }
 
-function show(proofs: readonly Proof[]): void {
-  for (const p of proofs) {
-    const mark = p.held ? "✔" : "✘ NOT AS EXPECTED:";
-    if (p.by === "state") console.log(`  ${mark} ${p.from}: ${p.detail}`);
-    else console.log(`  ${mark} ${p.from} → ${p.to}  ${p.by.padEnd(4)}  ${p.detail}`);
-  }
-}
-
 /** Plays the story; the exit status: 0 where every proof held. `pid` is this process's number outside. */
 export async function routing(options: LabOptions, pid: string): Promise<number> {
   const say = (text: string): void => {
@@ -141,16 +96,16 @@ export async function routing(options: LabOptions, pid: string): Promise<number>
   say(routingPicture(task.ip, false));
 
   say("\n1. The problem. The task is attached to its LAN and nothing more:\n");
-  callPlugin("ADD", PLAIN);
+  runtime("ADD", PLAIN);
   const problem = [...prove(world, agent, task, "fails"), ...prove(world, task, agent, "fails")];
   const reasons = [why(world, task, agent), why(world, agent, task)];
   if (!options.json) show(problem);
   for (const reason of reasons) say(`    because ${reason}`);
-  callPlugin("DEL", PLAIN);
+  runtime("DEL", PLAIN);
 
   say("\n2. The same task with this configuration, by a CNI call:\n");
   say(CONFIGURATION.replaceAll(/^/gmu, "    "));
-  const result: unknown = JSON.parse(callPlugin("ADD", CONFIGURATION));
+  const result: unknown = JSON.parse(runtime("ADD", CONFIGURATION));
   const state = { host: traces(world, HOST), task: traces(world, "task") };
   say("\n  on the host:");
   for (const line of state.host) say(`    ${line}`);
@@ -165,7 +120,7 @@ export async function routing(options: LabOptions, pid: string): Promise<number>
     [task, neighbour],
   ];
   const proofs = pairs.flatMap(([from, to]) => prove(world, from, to, "works"));
-  callPlugin("CHECK", CONFIGURATION);
+  runtime("CHECK", CONFIGURATION);
   if (!options.json) show(proofs);
   say("  ✔ CHECK: everything is as it was planned\n");
   say(routingPicture(task.ip, true));
@@ -178,7 +133,7 @@ export async function routing(options: LabOptions, pid: string): Promise<number>
   }
 
   say("\n4. Detached:\n");
-  callPlugin("DEL", CONFIGURATION);
+  runtime("DEL", CONFIGURATION);
   const left = remains(world);
   if (!options.json) show(left);
   const all = [...problem, ...proofs, ...left];

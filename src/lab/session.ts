@@ -1,4 +1,5 @@
 // What every story of the lab needs of the session it is played in.
+import type { TunnelKind } from "../kernel/tunnels.ts";
 
 /** How a lab shall run. */
 export interface LabOptions {
@@ -6,6 +7,8 @@ export interface LabOptions {
   readonly json: boolean;
   /** Leave it standing until interrupted, with a command to enter it. */
   readonly keep: boolean;
+  /** The story of tunnels: of which kind they are; absent: gretap. */
+  readonly tunnel?: TunnelKind;
 }
 
 /** This program, as a command to start it again: the executable, or the runtime with its script. */

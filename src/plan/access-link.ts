@@ -1,3 +1,5 @@
+import { formatCidr } from "../address/cidr.ts";
+import { listAddresses, newAddress } from "../kernel/addresses.ts";
 import { Errno } from "../kernel/errno.ts";
 import { changeLink, deleteLink, findLink, type Link } from "../kernel/links.ts";
 import { listNeighbours } from "../kernel/neighbours.ts";
@@ -50,6 +52,10 @@ export const accessLink: StepType<AccessLinkStep> = {
       if (readSysctl(acceptRa(step)) !== undefined) writeSysctl(acceptRa(step), "0");
     }
     pipeline.send("host", changeLink(step.name, { up: true, alias: aliasOf(step) }));
+    for (const cidr of step.addresses ?? []) {
+      const index = pipeline.indexOrThrow("host", step.name);
+      pipeline.send("host", newAddress(index, step.name, cidr, "off"), tolerating(Errno.EEXIST));
+    }
   },
 
   undo(step, pipeline) {
@@ -64,7 +70,14 @@ export const accessLink: StepType<AccessLinkStep> = {
   verify(step, places) {
     const present = findLink(places.host.netlink, step.name);
     if (present === undefined) return [`access link ${step.name}: is not there`];
-    return [...differences(present, step), ...(present.up ? [] : [`link ${step.name}: is down`])];
+    const addresses = step.addresses === undefined ? [] : listAddresses(places.host.netlink, present.index);
+    const there = new Set(addresses.map((a) => a.cidr.ip));
+    const missing = (step.addresses ?? []).filter((cidr) => !there.has(cidr.ip));
+    return [
+      ...differences(present, step),
+      ...(present.up ? [] : [`link ${step.name}: is down`]),
+      ...missing.map((cidr) => `address ${formatCidr(cidr)} on ${step.name}: is not there`),
+    ];
   },
 
   explain(step) {
@@ -75,6 +88,7 @@ export const accessLink: StepType<AccessLinkStep> = {
       `ip link set dev ${name} arp off multicast off addrgenmode none`,
       `sysctl -q -w ${quote(acceptRa(step))}=0`,
       `ip link set dev ${name} alias ${quote(aliasOf(step))} up`,
+      ...(step.addresses ?? []).map((cidr) => `ip address add ${formatCidr(cidr)} dev ${name} nodad`),
     ];
   },
 

@@ -24,6 +24,7 @@ const common = { link, sysctl, address, up, route };
 /** The others are loaded where a plan has such a step. */
 const others: { readonly [T in Exclude<Step["type"], keyof typeof common>]: () => Promise<Types[T]> } = {
   "access-link": async () => (await import("./access-link.ts")).accessLink,
+  device: async () => (await import("./device.ts")).device,
   down: async () => (await import("./down.ts")).down,
   tap: async () => (await import("./tap.ts")).tap,
   settle: async () => (await import("./settle.ts")).settle,
@@ -140,10 +141,10 @@ export function undoPlan(plan: Plan, places: Places, lockHost?: LockHost): Promi
   return undoSteps(plan, places, "detach", lockHost);
 }
 
-/** The steps to be undone one by one: addresses, routes and neighbours of a link that the plan made go with that link. */
+/** The steps to be undone one by one: addresses, routes and neighbours of a link that the plan made go with that link, and those of a NIC that leaves. */
 function withoutWhatGoesWithLinks(plan: Plan): Plan {
   const links: string[] = [];
-  for (const s of plan) if (s.type === "link") links.push(`${s.where} ${s.name}`);
+  for (const s of plan) if (s.type === "link" || s.type === "device") links.push(`${s.where} ${s.name}`);
   const rest: Step[] = [];
   for (const s of plan) if (!("link" in s && links.includes(`${s.where} ${s.link}`))) rest.push(s);
   return rest;

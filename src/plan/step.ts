@@ -25,6 +25,34 @@ export interface LinkStep {
   readonly owner?: string;
 }
 
+/** Moves a NIC of the host into the container's namespace, under the attachment's name. */
+export interface DeviceStep {
+  readonly type: "device";
+  readonly where: "container";
+  readonly name: string;
+  /** What it is on the host, and is again afterwards. */
+  readonly former: FormerLink;
+  /** The `ifalias` that marks it: whose it is, and what it was called. */
+  readonly alias: string;
+  /** Bytes; absent: as it is. */
+  readonly mtu?: number;
+  /** Absent: as it is. */
+  readonly mac?: string;
+}
+
+/** A link before it was changed. */
+export interface FormerLink {
+  readonly name: string;
+  readonly mac?: string;
+  /** Bytes. */
+  readonly mtu: number;
+  readonly up: boolean;
+  readonly group: number;
+  readonly alias: string;
+  /** A device that the kernel brings back to the host where its namespace ends; a virtual one ends with it. */
+  readonly physical: boolean;
+}
+
 /** Makes the access link where it is missing; it is shared by all attachments of its parent and goes with the last. */
 export interface AccessLinkStep {
   readonly type: "access-link";
@@ -33,6 +61,8 @@ export interface AccessLinkStep {
   readonly parent: { readonly name: string; readonly where: "host" };
   readonly detail: SubInterface;
   readonly mac?: string;
+  /** The host's own, where the kernel passes a container's packets to a link that has their address only (ipvlan in layer 3). */
+  readonly addresses?: readonly Cidr[];
 }
 
 /** Sets a sysctl of a link that Berth made; it goes with the link. */
@@ -180,6 +210,7 @@ export interface AddressPairsStep extends Admission {
 /** One small change: plain data, so that it can be written to the record and read back. */
 export type Step =
   | LinkStep
+  | DeviceStep
   | AccessLinkStep
   | SysctlStep
   | AddressStep

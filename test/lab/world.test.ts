@@ -47,12 +47,31 @@ test("snapshots tell each kind of change, and its undoing restores them", () => 
     ["neigh add 10.1.0.9 lladdr 02:00:00:00:00:09 dev eth0", "neigh del 10.1.0.9 dev eth0"],
     ["link set eth0 alias x", "link set eth0 alias "],
     ["link set eth0 mtu 1400", "link set eth0 mtu 1500"],
+    ["link set eth0 addrgenmode none", "link set eth0 addrgenmode eui64"],
     ["link add link eth0 mv0 type macvlan mode bridge", "link del mv0"],
   ] as const) {
     w.ip(HOST, make);
     expect(w.snapshot(HOST)).not.toEqual(before);
     if (undo.endsWith(" ")) w.run(["ip", ...undo.trim().split(" "), ""]);
     else w.ip(HOST, undo);
+    expect(w.snapshot(HOST)).toEqual(before);
+  }
+});
+
+test("snapshots tell each kind of setting, of a link and of all", () => {
+  using w = new TestWorld();
+  w.lan("lan");
+  w.plug("lan", HOST, "eth0", "10.1.0.1/24");
+  const before = w.snapshot(HOST);
+  for (const [key, value, former] of [
+    ["net/ipv4/conf/eth0/arp_notify", "1", "0"],
+    ["net/ipv6/conf/eth0/ndisc_notify", "1", "0"],
+    ["net/ipv6/conf/default/accept_ra", "0", "1"],
+    ["net/ipv4/ip_forward", "1", "0"],
+  ] as const) {
+    w.sysctl(HOST, key, value);
+    expect(w.snapshot(HOST)).not.toEqual(before);
+    w.sysctl(HOST, key, former);
     expect(w.snapshot(HOST)).toEqual(before);
   }
 });

@@ -23,6 +23,10 @@ beforeAll(() => {
   w.plug("lan", "", "eth1");
   w.subInterface("eth1", "macvtap1", { kind: "macvtap", mode: "bridge" });
   w.subInterface("eth1", "down1", { kind: "macvlan", mode: "bridge" }, false);
+  // a NIC that can be moved, with all that must be as it was afterwards
+  w.plug("lan", "", "nic0");
+  w.ip("", "link set nic0 down"); // or its link-local address would be of its former MAC
+  w.ip("", `link set nic0 up address ${NIC_MAC} mtu 1420 group 7 alias spare`);
   // what others made, and what must still be there afterwards
   w.ip("", "route add 192.168.122.200/32 dev macvtap1 scope link proto static");
   w.ip("", "neigh add 192.168.122.201 lladdr 02:00:00:00:00:99 dev macvtap1 nud permanent");
@@ -55,6 +59,7 @@ function state(): { host: Snapshot; container: Snapshot } {
 
 const mac = "02:00:00:00:00:01";
 const link = "eth0";
+const NIC_MAC = "02:00:00:00:00:0c";
 const inC = { where: "container", link } as const;
 
 /** Random plans: always a link of its own, then any of what an attachment may have. */
@@ -67,9 +72,10 @@ const plan: fc.Arbitrary<Step[]> = fc
     v6: fc.boolean(),
     sysctl: fc.boolean(),
     access: fc.constantFrom("none", "auto", "users"),
+    device: fc.constantFrom("none", "up", "down", "changed"),
     extra: fc.subarray(["default", "table", "onlink", "duplicate", "neighbour", "rules", "metric", "guest"]),
   })
-  .map(({ kind, mode, mtu, v4, v6, sysctl, access, extra }) => {
+  .map(({ kind, mode, mtu, v4, v6, sysctl, access, device, extra }) => {
     const steps: Step[] = [];
     const detail = { kind, mode } as const;
     const hostLink = access === "auto" ? "berth-eth1" : "macvtap1";
@@ -92,6 +98,13 @@ const plan: fc.Arbitrary<Step[]> = fc
       mac,
       ...(mtu === undefined ? {} : { mtu }),
     });
+    if (device !== "none") {
+      const former = { name: "nic0", mac: NIC_MAC, mtu: 1420, up: true, group: 7, alias: "spare", physical: false };
+      const asked = device === "changed" ? { mtu: 1300, mac: "02:00:00:00:00:0d" } : {};
+      const moved = { where: "container", name: "nic1", alias: "berth:x was nic0" } as const;
+      steps.push({ type: "device", ...moved, former, ...asked });
+      if (device === "up") steps.push({ type: "up", where: "container", link: "nic1", alias: "berth:x was nic0" });
+    }
     if (sysctl) steps.push({ type: "sysctl", where: "container", key: "net/ipv4/conf/eth0/arp_notify", value: "1" });
     const metric = extra.includes("metric") ? { metric: 777 } : {};
     if (v4) steps.push({ type: "address", ...inC, address: cidr("192.168.122.177/24"), ...metric });

@@ -83,7 +83,7 @@ export const planTarget: Target<Case> = {
     const on = { ...parent, name: /^(?!\.{1,2}$)[^\s/:\0]{1,15}$/u.test(name) ? name : "eth1" };
     const detection = conflictDetectionOf(config, detail);
     const host =
-      options === undefined || detail.kind === "vlan"
+      options === undefined || detail.kind === "vlan" || detail.kind === "device"
         ? undefined
         : { ...ownAccessLink(detail, on), options, addresses: [{ ip: "192.168.10.22", loopback: false }] };
     const plan = planAttachment({
