@@ -5,6 +5,7 @@ import { calls } from "./series/calls.ts";
 import { cloudSeries } from "./series/cloud.ts";
 import { coldStart } from "./series/cold.ts";
 import { datapath } from "./series/datapath.ts";
+import { dockerSeries } from "./series/docker.ts";
 import { growth } from "./series/growth.ts";
 import type { Series } from "./series.ts";
 
@@ -15,6 +16,7 @@ export const series: readonly Series[] = [
   ...bulk,
   ...coldStart,
   ...cloudSeries,
+  ...dockerSeries,
   ...boundSeries,
   ...datapath,
 ];

@@ -132,12 +132,6 @@ Each call is a process as a runtime starts it, timed from its start to its end. 
 machine does meanwhile; the ratios are of pairs, call beside call, and are what counts: below 1.00 Berth needs less.
 
 ${table(rows, o.peer === undefined)}`);
-  if (o.docs) {
-    writeFileSync(`${root}docs/performance.md`, pageOf({ where, pairs: count.pairs, rows, trace }));
-    const curves = (["Berth's", "peer's"] as const).map((label) => ({ label, points: curveOf(rows, label) }));
-    writeFileSync(`${root}docs/performance.svg`, drawCurves(curves.filter((c) => c.points.length > 0)));
-    Bun.spawnSync(["npx", "bun", "fmt", "--no-script", "docs/performance.md"], { cwd: root });
-  }
   if (o.json !== undefined) {
     const summaries = rows.map((row) => ({
       ...row,
@@ -149,8 +143,14 @@ ${table(rows, o.peer === undefined)}`);
     }));
     writeFileSync(
       o.json,
-      `${JSON.stringify({ machine: where, berth, peer: peer?.executable, count, rows: summaries }, null, 2)}\n`,
+      `${JSON.stringify({ machine: where, berth, peer: peer?.executable, count, rows: summaries, trace }, null, 2)}\n`,
     );
+  }
+  if (o.docs) {
+    writeFileSync(`${root}docs/performance.md`, pageOf({ where, pairs: count.pairs, rows, trace }));
+    const curves = (["Berth's", "peer's"] as const).map((label) => ({ label, points: curveOf(rows, label) }));
+    writeFileSync(`${root}docs/performance.svg`, drawCurves(curves.filter((c) => c.points.length > 0)));
+    Bun.spawnSync(["npx", "bun", "fmt", "--no-script", "docs/performance.md"], { cwd: root });
   }
   return 0;
 }

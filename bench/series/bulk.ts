@@ -1,11 +1,21 @@
 // One process for many: berth up and berth down, beside the peer's process for each.
 import { writeFileSync } from "node:fs";
-import { addNamedNamespace, deleteNamedNamespace } from "../../src/kernel/namespaces.ts";
+import { deleteLink, findLink } from "../../src/kernel/links.ts";
+import {
+  addNamedNamespace,
+  deleteNamedNamespace,
+  namedNamespacePath,
+  openNamespace,
+} from "../../src/kernel/namespaces.ts";
+import { Netlink } from "../../src/kernel/netlink.ts";
 import { networkConfig } from "../plugins.ts";
 import { type Bench, prepare, type Row, type Series } from "../series.ts";
+import { kernelAdd } from "./bounds.ts";
 
 const SITE = "/run/bench-site.yaml";
 const TIMES = 3;
+/** So many namespaces are open at a time, two descriptors each. */
+const TOGETHER = 400;
 
 function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -19,6 +29,30 @@ async function command(executable: string, verb: "up" | "down"): Promise<number>
   return performance.now() - start;
 }
 
+/** What an ADD asks of the kernel, once in each of these namespaces: milliseconds each. The links are gone afterwards. */
+function kernelOf(bench: Bench, names: readonly string[]): number {
+  const host = bench.world.netlink("");
+  const parent = findLink(host, bench.parent);
+  if (parent === undefined) throw new Error(`there is no ${bench.parent}`);
+  let spent = 0;
+  for (const name of names) {
+    using namespace = openNamespace(namedNamespacePath(name));
+    using nl = namespace.netlink();
+    const start = performance.now();
+    kernelAdd(host, nl, namespace, parent);
+    spent += performance.now() - start;
+  }
+  for (let at = 0; at < names.length; at += TOGETHER) {
+    using stack = new DisposableStack();
+    const requests = names.slice(at, at + TOGETHER).map((name) => {
+      const nl = stack.use(stack.use(openNamespace(namedNamespacePath(name))).netlink());
+      return { nl, request: deleteLink(findLink(nl, "eth0")?.index ?? 0, "eth0") };
+    });
+    Netlink.together(requests);
+  }
+  return spent / names.length;
+}
+
 async function upAndDown(bench: Bench): Promise<Row[]> {
   const berth = bench.plugins.find((p) => p.side === "berth");
   const peer = bench.plugins.find((p) => p.side === "peer");
@@ -29,6 +63,7 @@ async function upAndDown(bench: Bench): Promise<Row[]> {
   const { name: _, ...network } = networkConfig("berth", "site", bench.parent);
   const attachments = names.map((netns) => ({ network: "site", netns }));
   writeFileSync(SITE, JSON.stringify({ networks: { site: network }, attachments })); // JSON is YAML
+  const kernel = kernelOf(bench, names);
   const at = prepare(bench, "single", 1);
   const [up, down, add, del]: [number[], number[], number[], number[]] = [[], [], [], []];
   for (let i = 0; i < TIMES; i++) {
@@ -52,6 +87,7 @@ async function upAndDown(bench: Bench): Promise<Row[]> {
   for (const name of names) deleteNamedNamespace(name);
   return [
     { name: `berth up of ${count}: each / peer's ADD`, unit: "ms", target: 0.25, berth: up, peer: add },
+    { name: "…, the kernel's part of each / peer's ADD", unit: "ms", berth: up.map(() => kernel), peer: add },
     { name: `berth down of ${count}: each / peer's DEL`, unit: "ms", target: 0.1, berth: down, peer: del },
   ];
 }

@@ -145,7 +145,7 @@ async function memory(bench: Bench): Promise<Row[]> {
     together: remembered(used.together),
   });
   return [
-    { name: "memory of one ADD: largest process", unit: "MiB", ...m.largest },
+    { name: "memory of one ADD: largest process", unit: "MiB", limit: 32, ...m.largest },
     { name: "…, without pages of files", unit: "MiB", ...m.anonymous },
     { name: "…, all its processes at once", unit: "MiB", ...m.together },
   ];

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { addNamedNamespace, deleteNamedNamespace } from "../../src/kernel/namespaces.ts";
 import { Attachment } from "../calls.ts";
 import { type Config, networkConfig, type Plugin } from "../plugins.ts";
+import { kernelParts } from "./bounds.ts";
 import { type Bench, prepare, type Row, type Series } from "../series.ts";
 import { summarize } from "../statistics.ts";
 
@@ -68,6 +69,7 @@ async function attachments(bench: Bench): Promise<Row[]> {
   const names: string[] = [];
   const rows: Row[] = [];
   const start = await adds(bench, "start", pairs);
+  const kernelStart = kernelParts(bench, "kernel-none", pairs).add;
   let present = 0;
   const [last] = bench.sizes.host.slice(-1);
   for (const size of bench.sizes.host) {
@@ -80,6 +82,8 @@ async function attachments(bench: Bench): Promise<Row[]> {
       const target = plugin.side === "berth" && size === last ? 1.3 : undefined;
       rows.push(growthRow(`${who} ADD with ${size} attachments / with none`, "with none", values, first, target));
     }
+    const kernel = kernelParts(bench, `kernel-${size}`, pairs).add;
+    rows.push(growthRow(`the kernel's part with ${size} attachments / with none`, "with none", kernel, kernelStart));
   }
   // the links go with their namespaces, and nobody waits for each
   for (const name of names) deleteNamedNamespace(name);

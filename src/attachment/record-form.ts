@@ -4,7 +4,7 @@
 import { parseCidr } from "../address/cidr.ts";
 import { ipFamily, parseIp } from "../address/ip.ts";
 import { parseMac } from "../address/mac.ts";
-import { isObject } from "../ipam/json.ts";
+import { isObject, type Json } from "../ipam/json.ts";
 import type { Allocation, CloudPort, Dns, Lease, RouteSpec } from "../ipam/provider.ts";
 import type { ProcessIdentity } from "../kernel/processes.ts";
 import { lazily } from "../kernel/libc.ts";
@@ -98,15 +98,25 @@ const maybe =
 const listOf =
   (check: Check): Check =>
   (x) =>
-    Array.isArray(x) && x.every(check);
+    Array.isArray(x) && areAll(x, check);
+
+function areAll(values: readonly unknown[], check: Check): boolean {
+  for (const value of values) if (!check(value)) return false;
+  return true;
+}
+
+/** The first key whose value its check refuses; undefined where there is none. */
+function oddKeyOf(form: Readonly<Record<string, Check>>, x: Json): string | undefined {
+  for (const key in form) if (form[key]?.(Object.hasOwn(x, key) ? x[key] : undefined) !== true) return key;
+  return undefined;
+}
 
 function object<T>(form: Form<T>): Check {
   return objectOf(form);
 }
 
 function objectOf(form: Readonly<Record<string, Check>>): Check {
-  const entries = Object.entries(form);
-  return (x) => isObject(x) && entries.every(([key, check]) => check(Object.hasOwn(x, key) ? x[key] : undefined));
+  return (x) => isObject(x) && oddKeyOf(form, x) === undefined;
 }
 
 const isCidr: Check = (x) => {
@@ -277,5 +287,5 @@ const record = lazily(build);
 
 /** The first of a record's keys whose value is none that a record has; undefined where all are as they must be. */
 export function oddKey(json: Readonly<Record<string, unknown>>): string | undefined {
-  return Object.entries(record()).find(([key, check]) => !check(Object.hasOwn(json, key) ? json[key] : undefined))?.[0];
+  return oddKeyOf(record(), json);
 }

@@ -22,6 +22,8 @@ const PATIENCE_MS = 60_000;
 const TICK_MS = 500;
 /** The kernel does not tell when a program opens a tap device: so often it is looked for, milliseconds. */
 const TAPS_MS = 5000;
+/** So often memory that is no longer used is given back, milliseconds: it takes some 5 ms. */
+const TIDY_MS = 10_000;
 /** An attachment that is younger than this when it is first seen has just come, milliseconds. */
 const NEW_MS = 60_000;
 
@@ -42,7 +44,7 @@ export async function watch(report: WatchReport): Promise<never> {
   using monitor = new Monitor();
   using nl = new Netlink();
   const watched = new Watched(report);
-  let [lookedAt, tapsAt, state] = [-Infinity, -Infinity, ""];
+  let [lookedAt, tapsAt, tidiedAt, state] = [-Infinity, -Infinity, -Infinity, ""];
   for (let heard = true; ; heard = monitor.wait(TICK_MS)) {
     const now = performance.now();
     const before = state;
@@ -61,6 +63,10 @@ export async function watch(report: WatchReport): Promise<never> {
       }
     }
     watched.announce();
+    if (now - tidiedAt >= TIDY_MS) {
+      tidiedAt = now;
+      Bun.gc(true); // this loop never gives the runtime the leisure in which it would do so by itself
+    }
   }
 }
 

@@ -124,7 +124,8 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
       remarks.push(...said);
       mark("attached");
       const dns = config.dns ?? allocation.dns;
-      const tap = record.plan.find((s) => s.type === "tap")?.path;
+      let tap: string | undefined;
+      for (const step of record.plan) if (step.type === "tap") tap = step.path;
       return resultJson(
         { interfaceName: key.ifName, mac: link?.mac, mtu: link?.mtu ?? 0, sandbox: netns, allocation, dns, tap },
         call.version,

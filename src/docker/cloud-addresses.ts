@@ -19,6 +19,9 @@ import type { Grant, Pool, State } from "./state.ts";
 /** Where a network's gateway stands in RequestPool's answer (libnetwork netlabel/labels.go). */
 const GATEWAY = "com.docker.network.gateway";
 
+/** A block that Docker takes for none (libnetwork types, IsIPNetValid). */
+const ANY = "0.0.0.0/0";
+
 /** What is reserved in a cloud, as one text: as reservations of host-local are. */
 export function cloudReservation({ network }: CloudPool, ip: string): string {
   return `neutron:${network} ${ip}`;
@@ -67,8 +70,11 @@ export class CloudAddresses {
     const part = range === undefined ? {} : { range: formatCidr(networkOf(range)) };
     const id: Pool = { network: "neutron", pool: block, ...part, cloud };
     const gateway = subnet.gateway_ip === null ? undefined : parseIp(subnet.gateway_ip);
-    const Data = gateway === undefined ? {} : { [GATEWAY]: `${gateway}/${blockOf(subnet).prefix}` };
-    return { PoolID: JSON.stringify(id), Pool: block, Data };
+    const { prefix } = blockOf(subnet);
+    const Data = gateway === undefined ? {} : { [GATEWAY]: `${gateway}/${prefix}` };
+    // Docker asks again, and for ever, for another block than one that the host has a route to, unless it named it itself
+    const Pool = request.Pool === "" && !request.V6 ? ANY : block;
+    return { PoolID: JSON.stringify(id), Pool, Data };
   }
 
   /** Refuses a gateway other than the subnet's. */

@@ -1,5 +1,5 @@
 // From the options of "docker network create -o" to a network's configuration.
-import { parseCidr } from "../address/cidr.ts";
+import { formatCidr, networkOf as blockAt, parseCidr } from "../address/cidr.ts";
 import { type NetworkConfig, readConfig } from "../attachment/config.ts";
 import { hostAccessOf } from "../attachment/host-access.ts";
 import { kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
@@ -115,6 +115,14 @@ function nameOf(id: string, name: string | undefined): string {
   return `docker-${name ?? id.slice(0, 12)}`;
 }
 
+/** The block of a pool; where Docker was told of none, that of the gateway; undefined where there is none either. */
+function blockOf({ Pool, Gateway }: { readonly Pool: string; readonly Gateway: string }): string | undefined {
+  const cidr = parseCidr(Pool);
+  if (cidr !== undefined && cidr.prefix > 0) return formatCidr(blockAt(cidr));
+  const gateway = parseCidr(Gateway);
+  return gateway === undefined || gateway.prefix === 0 ? undefined : formatCidr(blockAt(gateway));
+}
+
 /** What a request to create a network asks for. Throws `Failure` (`config`, `decode`) where it cannot work. */
 export function networkOf(request: Message<"CreateNetwork">): DockerNetwork {
   const generic = genericOf(request.Options);
@@ -142,7 +150,7 @@ export function networkOf(request: Message<"CreateNetwork">): DockerNetwork {
     id: request.NetworkID,
     name,
     config,
-    pools: all.map((p) => p.Pool).filter((p) => parseCidr(p)?.prefix !== 0 && p !== ""),
+    pools: all.flatMap((p) => blockOf(p) ?? []),
     reserved: reserved.filter((ip) => ip !== undefined),
     prefix,
     ...(gateway === undefined ? {} : { gateway }),

@@ -39,7 +39,7 @@ const MAX_BLANK = 16;
 
 /** The file's content; undefined where it is missing. A link, or whatever else is no file, is somebody's: who, is not known. */
 function read(path: string): string | undefined {
-  const status = statusOf(path, "see"); // looking first is quicker than an exception
+  const status = statusOf(path, "see");
   if (status === undefined) return undefined;
   return status.kind === "file" ? readFileIfThere(path, "refuse") : NO_FILE;
 }
@@ -189,7 +189,7 @@ export class Reservations {
   /** Addresses whose quarantine is over. */
   #ended(): string[] {
     const directory = this.#path(QUARANTINE);
-    if (!isThere(directory)) return []; // looking first is quicker than an exception
+    if (!isThere(directory)) return []; // the usual case, for which what lists directories need not be linked
     const names = listDirectory(directory, "refuse").map((entry) => entry.name);
     return names.filter((ip) => {
       const left = (statusOf(`${directory}/${ip}`, "see")?.modified ?? 0) - Date.now();

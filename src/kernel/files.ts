@@ -2,7 +2,7 @@
 // netlink work of an attachment (docs/performance.md).
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { Errno, SysError } from "./errno.ts";
-import { close, cString, lastErrno, lazily, open } from "./libc.ts";
+import { close, cString, lastErrno, lazily, open, openIfThere } from "./libc.ts";
 
 const { i32, i64_fast: i64, u32, u64, ptr: pointer } = FFIType;
 const LIBRARY = "libc.so.6";
@@ -117,12 +117,7 @@ export type Links = "follow" | "refuse";
 
 /** A file's content as UTF-8. Throws `SysError`, ELOOP for a link that is to be refused. */
 export function readFile(path: string, links: Links = "follow"): string {
-  const fd = open(path, links === "follow" ? 0 : O_NOFOLLOW | O_NONBLOCK);
-  try {
-    return readDescriptor(fd, path);
-  } finally {
-    close(fd);
-  }
+  return readAndClose(open(path, flagsOf(links)), path);
 }
 
 /**
@@ -156,11 +151,19 @@ function ownerOf(fd: number, path: string): number {
 
 /** {@link readFile}; undefined where there is no such file. Throws `SysError` for other errors. */
 export function readFileIfThere(path: string, links: Links = "follow"): string | undefined {
+  const fd = openIfThere(path, flagsOf(links));
+  return fd === undefined ? undefined : readAndClose(fd, path);
+}
+
+function flagsOf(links: Links): number {
+  return links === "follow" ? 0 : O_NOFOLLOW | O_NONBLOCK;
+}
+
+function readAndClose(fd: number, path: string): string {
   try {
-    return readFile(path, links);
-  } catch (e) {
-    if (isMissing(e)) return undefined;
-    throw e;
+    return readDescriptor(fd, path);
+  } finally {
+    close(fd);
   }
 }
 
@@ -309,13 +312,8 @@ export function setModified(path: string, milliseconds: number): void {
 
 /** What is in a directory, in no order; nothing where there is none. Throws `SysError`, ELOOP for a link that is to be refused. */
 export function listDirectory(path: string, links: Links = "follow"): DirectoryEntry[] {
-  let fd;
-  try {
-    fd = open(path, links === "follow" ? 0 : O_NOFOLLOW);
-  } catch (e) {
-    if (isMissing(e)) return [];
-    throw e;
-  }
+  const fd = openIfThere(path, links === "follow" ? 0 : O_NOFOLLOW);
+  if (fd === undefined) return [];
   const entries: DirectoryEntry[] = [];
   try {
     for (;;) {

@@ -198,8 +198,11 @@ test("a subnet of a pool, by the pool's name", async () => {
   const made = { network_id: other.id, cidr: "10.78.0.0/24", ip_version: 4, subnetpool_id: pool.id };
   const { id } = await demo.make("subnet", made);
   const answer = await call("IpamDriver.RequestPool", { Pool: "", Options: { "neutron.pool.name": "blocks" } });
-  expect(answer).toMatchObject({ Pool: "10.78.0.0/24", Data: { "com.docker.network.gateway": "10.78.0.1/24" } });
-  expect(JSON.parse(textOf(answer["PoolID"]))).toMatchObject({ cloud: { network: other.id, subnet: id } });
+  expect(answer).toMatchObject({ Pool: "0.0.0.0/0", Data: { "com.docker.network.gateway": "10.78.0.1/24" } });
+  expect(JSON.parse(textOf(answer["PoolID"]))).toMatchObject({
+    pool: "10.78.0.0/24",
+    cloud: { network: other.id, subnet: id },
+  });
 });
 
 test("a port that somebody made for the address is used, with its MAC, and stays; one in use is refused", async () => {

@@ -386,6 +386,25 @@ describe("the program of a machine", () => {
       err: expect.stringContaining("there is no such network"),
     });
     expect(run("true", "{fd}", "{vhostfd}")).toMatchObject({ code: 1, err: expect.stringContaining("Give --vhost.") });
+    // where the kernel has the back end, the program gets its descriptor; where not, that is said
+    const vhost = berth(
+      "vm",
+      "run",
+      "--config",
+      CONFIG,
+      "--name",
+      "vm1",
+      "--vhost",
+      "--",
+      "readlink",
+      "/proc/self/fd/{vhostfd}",
+      "/proc/self/fd/{fd}",
+    );
+    expect(vhost).toMatchObject(
+      existsSync("/dev/vhost-net")
+        ? { code: 0, out: `/dev/vhost-net\n${TAPS}/tasks:vm1:tap-vm1\n` }
+        : { code: 1, err: expect.stringContaining("modprobe vhost_net") },
+    );
   });
 });
 
