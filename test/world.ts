@@ -35,9 +35,12 @@ const STATE = `
   grep -r --exclude=stable_secret . ipv4/conf/all ipv4/conf/default ipv6/conf/all ipv6/conf/default ipv4/ip_forward
 `;
 
-/** What the kernel changes by itself, or numbers differently for the same thing made twice. */
+/**
+ * What the kernel changes by itself, or numbers differently for the same thing made twice. A parent's promiscuity falls only
+ * when the kernel has cleared away a deleted namespace, some time after.
+ */
 const volatile =
-  /^(ifindex|link_index|link_netnsid|stats|stats64|operstate|expires|used|refcnt|probes|confirmed|updated)$|_life_time$|_timer$/u;
+  /^(ifindex|link_index|link_netnsid|stats|stats64|operstate|promiscuity|expires|used|refcnt|probes|confirmed|updated)$|_life_time$|_timer$/u;
 /** Link flags that follow the other end of the cable, and an address's flag while it is being checked. */
 const volatileFlags = new Set(["LOWER_UP", "NO-CARRIER", "M-DOWN"]);
 
