@@ -7,9 +7,9 @@ import { exchange } from "../../src/kernel/tcp.ts";
 import { call } from "../cni/call.ts";
 import { TestWorld, until } from "../world.ts";
 
-/** So often three processes attach at once. */
-/** On a machine that is emulated, where each takes longer, so many times fewer. */
+/** How many times longer than usual things take: more than once on a machine that is emulated. */
 const PATIENCE = Number(process.env["BERTH_TEST_PATIENCE"] ?? 1);
+/** So often three processes attach at once. */
 const ROUNDS = Math.ceil(50 / PATIENCE);
 
 let w: TestWorld;
