@@ -84,6 +84,10 @@ function reasons(rows: readonly Row[]): string[] {
       "memory",
       `${figure(medianOf(rows, "…, without pages of files", "berth"), 1)} MiB are the process's own. The others are pages of the executable, which all calls share; the kernel maps those beside the ones that are used as well, and a program of this runtime that does nothing has 20 MiB`,
     ],
+    [
+      "Docker",
+      "nothing forbids it: by itself, `npm run bench -- --only Docker`, it took 2.07 ms on the same machine. In a full run it comes after the rows with thousands of links, beside whatever else the machine does, and has no peer by which that could be told apart",
+    ],
     ["berth down", "the kernel takes links apart one after the other under one lock, though it waits for many at once"],
     [
       "ADD with Neutron",
