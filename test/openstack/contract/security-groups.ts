@@ -50,13 +50,12 @@ export function declareGroups(stage: Stage): void {
       pool = made.body.subnetpool;
       const found = await demo.ask("GET", "/subnetpools?name=pool-of-a-test&fields=id");
       expect(found.body).toEqual({ subnetpools: [{ id: pool.id }] });
+      const wish = { cidr: "192.168.78.0/24", ip_version: 4, subnetpool_id: pool.id };
       const { net } = await stage().network("192.168.79.0/24");
-      const subnet = await demo.make("subnet", {
-        network_id: net.id,
-        cidr: "192.168.78.0/24",
-        ip_version: 4,
-        subnetpool_id: pool.id,
-      });
+      const beside = await demo.ask("POST", "/subnets", { subnet: { ...wish, network_id: net.id } });
+      refused(beside, 400, "NetworkSubnetPoolAffinityError", /same subnet pool/u);
+      const own = await demo.make("network", { name: "of-a-pool" });
+      const subnet = await demo.make("subnet", { ...wish, network_id: own.id });
       const of = await demo.ask("GET", `/subnets?ip_version=4&subnetpool_id=${pool.id}&fields=id`);
       expect(of.body).toEqual({ subnets: [{ id: subnet.id }] });
       const both = await demo.ask("GET", `/subnets?network_id=${net.id}&cidr=192.168.79.0%2F24&fields=cidr`);

@@ -161,6 +161,14 @@ export class Networks {
       );
     }
     const family = ipFamily(block.ip);
+    const pool = values["subnetpool_id"] ?? null;
+    if (this.subnetsOf(network.id).some((s) => s["ip_version"] === family && s["subnetpool_id"] !== pool)) {
+      throw new Refused(
+        400,
+        "NetworkSubnetPoolAffinityError",
+        "Subnets hosted on the same network must be allocated from the same subnet pool.",
+      );
+    }
     const first = ipToBigInt(block.ip);
     // of IPv6 the first address of all is the gateway's, of IPv4 the one after the network's own
     const usual = ipFromBigInt(first + (family === 4 ? 1n : 0n), family);
@@ -177,7 +185,7 @@ export class Networks {
       host_routes: (values["host_routes"] ?? []) as Subnet["host_routes"],
       dns_nameservers: (values["dns_nameservers"] ?? []) as string[],
       enable_dhcp: values["enable_dhcp"] ?? true,
-      subnetpool_id: values["subnetpool_id"] ?? null,
+      subnetpool_id: pool,
       ipv6_ra_mode: null,
       ipv6_address_mode: null,
     };
