@@ -6,7 +6,7 @@ import { mount, MS_BIND, MS_PRIVATE, MS_REC } from "../../src/kernel/libc.ts";
 import { changeLink } from "../../src/kernel/links.ts";
 import { Netlink } from "../../src/kernel/netlink.ts";
 import { installPackages } from "../packages.ts";
-import { smallImage } from "./image.ts";
+import { makeImages } from "./images.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 const report = `${root}test-results/guests.xml`;
@@ -48,7 +48,7 @@ async function obstacle(): Promise<string | undefined> {
   rmSync(report, { force: true });
   try {
     installPackages(packages);
-    process.env["GUEST_IMAGE"] = await smallImage(); // from within the namespaces it could not be built
+    await makeImages(); // from within the namespaces they could not be made
     return undefined;
   } catch (e) {
     return e instanceof Error ? e.message : String(e);
