@@ -29,9 +29,13 @@ export function findPrograms(programs: Readonly<Record<string, string>>, what: s
   });
 }
 
-/** The libraries that a program loads, as the loader says; none of one that is linked statically. */
+/** The dynamic loader, where the x86-64 ABI has it. */
+const LOADER = "/lib64/ld-linux-x86-64.so.2";
+
+/** The libraries that a program loads, the loader among them, as that says; none of one that is linked statically. */
 function librariesOf(program: string): string[] {
-  const said = Bun.spawnSync(["ldd", program]).stdout.toString();
+  if (Bun.spawnSync([LOADER, "--verify", program]).exitCode !== 0) return [];
+  const said = Bun.spawnSync([LOADER, "--list", program]).stdout.toString();
   return [...said.matchAll(/(\/\S+) \(0x/gu)].map((m) => m[1] ?? "");
 }
 

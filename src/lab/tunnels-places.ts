@@ -19,10 +19,13 @@ export const families = [0, 1] as const;
 /** See {@link families}. */
 export type FamilyIndex = (typeof families)[number];
 
+/** Who is beyond the router, on the internet. */
 export const outside: Place = { name: "outside", namespace: "outside", ips: ["198.51.100.9", "2001:db8:51::9"] };
+/** The router, by its addresses on the bridge of the tunnels. */
 export const router: Place = { name: "router", namespace: "router", ips: ["10.90.0.1", "fd90::1"] };
 /** The router's address on the hosts' LAN. */
 export const onLan: Place = { name: "router/lan", namespace: "router", ips: ["192.168.10.1", "fd10::1"] };
+/** The two hosts. */
 export const hosts = [
   { name: "agent-a", namespace: "host-a", ips: ["192.168.10.11", "fd10::11"], underlay: "192.168.10.11" },
   { name: "agent-b", namespace: "host-b", ips: ["192.168.10.12", "fd10::12"], underlay: "192.168.10.12" },
@@ -44,6 +47,7 @@ function resident(name: string, host: string, net: Resident["net"], last: number
   return { name, namespace: name, host, kind, net, ips: [`${net.prefix[0]}.${last}`, `${net.prefix[1]}${last}`] };
 }
 
+/** All that sit on the tunnels. */
 export const residents = [
   resident("vm-a", "host-a", internal, 31),
   resident("app-a", "host-a", internal, 21),
@@ -55,7 +59,7 @@ export const residents = [
 export const secondLeg: Place = { name: "vm-a/lan", namespace: "vm-a", ips: ["192.168.10.31", "fd10::31"] };
 
 /** The configuration of a guest's network; what is asked for in the place of addresses is the guest's own. */
-export function networkOf({ kind, net, ips }: Resident): string {
+function networkOf({ kind, net, ips }: Resident): string {
   const [v4, v6] = net.gateways;
   return JSON.stringify({
     cniVersion: "1.0.0",

@@ -130,7 +130,7 @@ function openFiles(pid: number): number {
   const directory = `/proc/${pid}/fd`;
   return readdirSync(directory).filter((fd) => {
     try {
-      return !/^anon_inode:\[event/u.test(readlinkSync(`${directory}/${fd}`));
+      return !readlinkSync(`${directory}/${fd}`).startsWith("anon_inode:[event");
     } catch {
       return false; // closed meanwhile
     }

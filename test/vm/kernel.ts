@@ -20,7 +20,7 @@ const decompressors: readonly (readonly [magic: string, argv: readonly string[]]
  * The ELF image in a bzImage (Documentation/x86/boot.rst: payload_offset, payload_length). It has the PVH entry, by which
  * QEMU starts it without the decompressor, which takes seconds in emulation.
  */
-export function elfOf(bzImage: Uint8Array): Uint8Array {
+function elfOf(bzImage: Uint8Array): Uint8Array {
   const view = new DataView(bzImage.buffer, bzImage.byteOffset, bzImage.byteLength);
   const start = (view.getUint8(SETUP_SECTORS) + 1) * 512 + view.getUint32(PAYLOAD_OFFSET, true);
   const payload = bzImage.subarray(start, start + view.getUint32(PAYLOAD_LENGTH, true));
