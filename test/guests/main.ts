@@ -5,7 +5,7 @@ import { changeLink } from "../../src/kernel/links.ts";
 import { Netlink } from "../../src/kernel/netlink.ts";
 import { installPackages } from "../packages.ts";
 import { runSuites } from "../suites.ts";
-import { smallImage } from "./image.ts";
+import { makeImages } from "./images.ts";
 
 const packages = ["qemu-system-x86", "busybox-static", "iproute2", "iputils-ping", "kmod", "xz-utils"];
 
@@ -17,7 +17,7 @@ await runSuites({
   obstacle: () => undefined,
   async prepare() {
     installPackages(packages);
-    process.env["GUEST_IMAGE"] = await smallImage(); // from within the namespaces it could not be built
+    await makeImages(); // from within the namespaces they could not be made
   },
   hide() {
     for (const path of ["/run", "/var/lib"]) mount("tmpfs", path, "tmpfs", 0, "mode=0755");
