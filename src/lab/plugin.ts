@@ -46,6 +46,11 @@ function onHost(host: string, command: readonly string[]): string[] {
   return ["nsenter", `--net=${namedNamespacePath(host)}`, `--mount=${mount}`, "--", ...command];
 }
 
+/** The command line of `berth ARGS` on a host of the lab. */
+export function commandOn(host: string, args: readonly string[]): string[] {
+  return onHost(host, [...self(), ...args]);
+}
+
 /** Calls the plugin: a process, its environment, stdin and stdout. Its answer; throws `Failure` (`delegate`) with what it said where it failed. */
 export function callPlugin({ verb, configuration, container, containerId, ifName, host = HOST }: PluginCall): string {
   const { type } = JSON.parse(configuration) as { type: string };
