@@ -17,7 +17,7 @@ beforeAll(() => {
   w.namespace("peer");
   w.sysctl("peer", "net/ipv6/conf/default/accept_dad", "0");
   w.plug("tasks", HOST, "eth1");
-  w.plug("tasks", "peer", "eth0", ...["192.168.122.22/24", "fd22::22/64"]);
+  w.plug("tasks", "peer", "eth0", "192.168.122.22/24", "fd22::22/64");
 });
 afterAll(() => w[Symbol.dispose]());
 
@@ -122,7 +122,7 @@ async function reaches(vm: Vm, config: Record<string, unknown>): Promise<boolean
 
 /** What is left on the outer host of a machine that has ended. */
 function left(): string[] {
-  const links = w.ipJson(HOST, "link show").map((l) => String(l["ifname"]));
+  const links = w.ipJson(HOST, "link show").flatMap(({ ifname }) => (typeof ifname === "string" ? [ifname] : []));
   return [...links.filter((name) => name.startsWith("tap-")), ...readdirSync("/run/berth/taps")];
 }
 
