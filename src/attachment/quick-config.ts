@@ -5,6 +5,6 @@ import type { NetworkConfig } from "./config.ts";
 /** {@link readConfig} of config.ts, for a CNI call: where nothing is wrong, the schema need not be loaded to say so. */
 export async function readConfigQuickly(json: unknown): Promise<NetworkConfig> {
   if (accepts(json)) return { ...defaults, ...(json as Partial<NetworkConfig>) } as NetworkConfig;
-  const { readConfig } = await import("./config.ts");
+  const { readConfig } = await import("./config-issues.ts");
   return readConfig(json);
 }

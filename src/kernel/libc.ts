@@ -45,6 +45,8 @@ export function lazily<T>(make: () => T): () => T {
 
 /** setns(2), unshare(2): the network namespace (include/uapi/linux/sched.h). */
 export const CLONE_NEWNET = 0x40000000;
+/** The mount namespace. */
+export const CLONE_NEWNS = 0x20000;
 /** mount(2): a second place for what is mounted (include/uapi/linux/mount.h). */
 export const MS_BIND = 0x1000;
 /** mount(2): with all mounts below. */

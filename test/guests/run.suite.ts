@@ -5,7 +5,7 @@ import { processNamespacePath } from "../../src/kernel/namespaces.ts";
 import { Qmp } from "../../src/vm/qmp.ts";
 import { call } from "../cni/call.ts";
 import { HOST, type Snapshot, TestWorld, until } from "../world.ts";
-import { Guest } from "./guest.ts";
+import { MonitoredGuest } from "./guest.ts";
 
 const main = `${import.meta.dir}/../../src/main.ts`;
 const CONFIG = "/run/tasks.conf";
@@ -133,14 +133,14 @@ describe("a guest beside a container", () => {
     const container = w.ipJson("c", "address show dev eth0");
     const info = container[0]?.["addr_info"] as { local: string; scope: string }[];
     const containerIps = info.filter((a) => a.scope === "global").map((a) => a.local);
-    await using guest = new Guest();
-    await using machine = new Run(["--name", "vm1", "--tap-owner", "1000:1000"], guest.command());
-    await guest.ready();
+    using guest = new MonitoredGuest();
+    await using machine = new Run(["--name", "vm1", "--tap-owner", "1000:1000"], guest.command(1));
+    await guest.agent.ready();
     const { addresses, guest: part, tap } = rowOf("vm1");
     expect(addresses).toEqual(["192.168.122.101/24", "fd22::101/64"]);
     expect(tap).toBe(`${TAPS}/tasks:vm1:tap-vm1`);
-    expect(await guest.run("cat /sys/class/net/eth0/address")).toBe(`${part?.mac}\n`);
-    for (const command of part?.commands ?? []) await guest.run(command);
+    expect(await guest.agent.must("cat /sys/class/net/eth0/address")).toBe(`${part?.mac}\n`);
+    for (const command of part?.commands ?? []) await guest.agent.must(command);
     const others = [
       "192.168.122.9",
       "fd22::9",
@@ -151,7 +151,7 @@ describe("a guest beside a container", () => {
       ...containerIps,
     ];
     expect(others.length).toBe(8);
-    for (const ip of others) await guest.run(`ping -c 1 -W 5 ${ip} || ping -c 1 -W 5 ${ip}`);
+    for (const ip of others) await guest.agent.must(`ping -c 1 -W 5 ${ip} || ping -c 1 -W 5 ${ip}`);
     for (const from of [HOST, "peer", "other", "c"]) {
       for (const to of ["192.168.122.101", "fd22::101"]) reaches(from, to);
     }
@@ -177,16 +177,15 @@ describe("a guest beside a container", () => {
       ipam: { type: "static", addresses: [{ address: "192.168.10.50/24" }] },
     };
     writeFileSync("/run/office.conf", JSON.stringify(office));
-    await using guest = new Guest();
-    const second = ["-netdev", "tap,id=n1,fd={fd2}", "-device", "virtio-net-pci,netdev=n1,mac={mac2},romfile="];
-    await using machine = new Run(["--config", "/run/office.conf", "--name", "vm1"], guest.command(...second));
-    await guest.ready();
+    using guest = new MonitoredGuest();
+    await using machine = new Run(["--config", "/run/office.conf", "--name", "vm1"], guest.command(2));
+    await guest.agent.ready();
     const rows = list();
     expect(rows.map((r) => r.addresses[0])).toEqual(["192.168.10.50/24", "192.168.122.100/24"]);
-    const macs = await guest.run("cat /sys/class/net/eth0/address /sys/class/net/eth1/address");
+    const macs = await guest.agent.must("cat /sys/class/net/eth0/address /sys/class/net/eth1/address");
     expect(macs.trim().split("\n")).toEqual([rows[1]?.guest?.mac ?? "", rows[0]?.guest?.mac ?? ""]);
-    for (const command of rows[0]?.guest?.commands ?? []) await guest.run(command.replaceAll("eth0", "eth1"));
-    await guest.run("ping -c 1 -W 5 192.168.10.22 || ping -c 1 -W 5 192.168.10.22");
+    for (const command of rows[0]?.guest?.commands ?? []) await guest.agent.must(command.replaceAll("eth0", "eth1"));
+    await guest.agent.must("ping -c 1 -W 5 192.168.10.22 || ping -c 1 -W 5 192.168.10.22");
     reaches(HOST, "192.168.10.50");
     await machine.end();
   });
@@ -199,8 +198,8 @@ function run(...command: string[]): Outcome {
 test("berth vm watch follows a QEMU that another program has started", async () => {
   must("attach", "--config", CONFIG, "--kind", "macvtap", "--tap-mode", "0600", "--id", "vm1");
   const { tap = "", guest: part } = rowOf("vm1");
-  await using guest = new Guest();
-  const argv = guest.command().map((word) =>
+  using guest = new MonitoredGuest();
+  const argv = guest.command(1).map((word) =>
     word
       .replace("{fd}", "3")
       .replace("{mac}", part?.mac ?? "")
@@ -209,8 +208,8 @@ test("berth vm watch follows a QEMU that another program has started", async () 
   const qemu = Bun.spawn(["sh", "-c", `exec "$@" 3<>'${tap}'`, "sh", ...argv], {
     stdio: ["ignore", "ignore", "ignore"],
   });
-  await guest.ready();
-  for (const command of part?.commands ?? []) await guest.run(command);
+  await guest.agent.ready();
+  for (const command of part?.commands ?? []) await guest.agent.must(command);
   const watch = Bun.spawn([process.execPath, main, "vm", "watch", "--name", "vm1", "--qmp", guest.qmp], {
     argv0: "berth",
     stdio: ["ignore", "pipe", "inherit"],

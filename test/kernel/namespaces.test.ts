@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, readdirSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import { lockFile } from "../../src/kernel/locks.ts";
 import {
   bootId,
   findNamespace,
+  mountNamespace,
   namedNamespacePath,
   openNamespace,
   processNamespacePath,
@@ -56,6 +57,21 @@ describe("namespaces", () => {
     w.ip("c", "link add only-here type bridge");
     expect(w.link("c", "only-here").kind).toBe("bridge");
     expect(() => w.link("", "only-here")).toThrow();
+  });
+
+  test("a mount namespace shows other directories in their places to who enters it, and to nobody else", () => {
+    mkdirSync("/run/places/elsewhere", { recursive: true });
+    mkdirSync("/run/places/here");
+    writeFileSync("/run/places/elsewhere/file", "from elsewhere");
+    const home = readlinkSync("/proc/thread-self/ns/mnt");
+    const fd = mountNamespace([["/run/places/elsewhere", "/run/places/here"]]);
+    expect(readlinkSync("/proc/thread-self/ns/mnt")).toBe(home);
+    expect(existsSync("/run/places/here/file")).toBe(false);
+    const seen = w.run(["nsenter", `--mount=/proc/${process.pid}/fd/${fd}`, "--", "cat", "/run/places/here/file"]);
+    expect(seen).toBe("from elsewhere");
+    expect(() => mountNamespace([["/run/places/none", "/run/places/here"]])).toThrow("mount /run/places/none");
+    expect(readlinkSync("/proc/thread-self/ns/mnt")).toBe(home);
+    closeSync(fd);
   });
 
   test("nothing there, a plain file, a stale mount point: no namespace", () => {

@@ -6,7 +6,7 @@ import { attach } from "../../src/attachment/attach.ts";
 import { delegateFor } from "../../src/attachment/allocation.ts";
 import { detach } from "../../src/attachment/detach.ts";
 import { keyFileName, type Key } from "../../src/attachment/key.ts";
-import { readConfig } from "../../src/attachment/config.ts";
+import { readConfig } from "../../src/attachment/config-issues.ts";
 import { ManyHost } from "./host.ts";
 import { addAgainstDel, addDuringGc, addDuringRelease, manyAtOnce } from "./many.ts";
 

@@ -1,11 +1,8 @@
 // KVM where it runs Debian's kernel, software emulation elsewhere. That /dev/kvm is there says little: in some clouds it
 // takes only guests of a special kernel, and others end in the middle of their boot.
 import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
+import { EMULATION, KVM } from "../../src/lab/guest.ts";
 import { hash, kept } from "./state.ts";
-
-// "max": programs of Debian run on qemu64, but the JavaScript runtime ends by SIGILL
-const EMULATION = ["-accel", "tcg,thread=multi", "-cpu", "max"];
-const KVM = ["-accel", "kvm", "-cpu", "host"];
 
 /**
  * QEMU's arguments for the fastest way to run a guest here. A guest on KVM is tried once after each boot of this machine.
