@@ -169,8 +169,10 @@ describe("without records", () => {
       kept.reserve("10.79.0.9", "gone\r\neth0");
     }
     const search = { dataDirs: [], unrecorded: [], graceMs: 0, now: Date.now() + 3_600_000 };
-    const found = findStrayReservations(search, () => {}).filter((r) => r.network === "kept");
-    expect(found.map((r) => r.ip)).toEqual(["10.79.0.9"]);
+    const ips = findStrayReservations(search, () => {})
+      .filter((r) => r.network === "kept")
+      .map((r) => r.ip);
+    expect(ips).toEqual(["10.79.0.9"]);
     rmSync(kept.directory, { recursive: true });
   });
 
