@@ -1,5 +1,5 @@
 // DEL after somebody else was at work: what is gone is gone, and what stands in its place is not Berth's.
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { listLinks } from "../../src/kernel/links.ts";
 import { RTPROT_BERTH } from "../../src/kernel/protocol.ts";
 import { deleteRoute, listRoutes } from "../../src/kernel/routes.ts";
@@ -83,4 +83,67 @@ test("a link of somebody's that has the name, the kind and the MAC, and not Bert
   }
   w.deleteLink("c", "eth0");
   expect(state()).toEqual(before);
+});
+
+describe("what is somebody's own", () => {
+  const ip = "10.77.0.100";
+  const theirs = "02:00:00:00:00:99";
+  const given = { ...config, name: "given", hostrouteif: "given0", hostAccess: undefined, mac: undefined };
+  const own = { CNI_IFNAME: "eth0", CNI_CONTAINERID: "c2" };
+  const neighbour = `${ip} lladdr ${theirs} dev given0 nud permanent`;
+
+  /** What is made, how `ip` shows it, and how it is taken away again. */
+  const things: readonly (readonly [string, () => void, () => string, () => void])[] = [
+    [
+      "a route on the host",
+      () => w.ip(HOST, `route replace ${ip}/32 dev given0 scope link proto static`),
+      () => w.ip(HOST, `route show ${ip}/32 proto static`),
+      () => w.ip(HOST, `route delete ${ip}/32 dev given0`),
+    ],
+    [
+      "a neighbour on the host",
+      () => {
+        w.ip(HOST, `neighbour delete ${ip} dev given0`);
+        w.ip(HOST, `neighbour add ${neighbour}`);
+      },
+      () => w.ip(HOST, `neighbour show ${ip} dev given0 nud permanent`),
+      () => w.ip(HOST, `neighbour delete ${ip} dev given0`),
+    ],
+    [
+      "a rule in the container",
+      () => {
+        withoutRules("c");
+        w.ip("c", `rule add priority 980 from ${ip} table 98000000`);
+      },
+      () => w.ip("c", `rule show from ${ip}`),
+      () => w.ip("c", `rule delete priority 980 from ${ip} table 98000000`),
+    ],
+  ];
+
+  beforeEach(async () => {
+    expect((await call("DEL", config)).text).toBe("");
+    w.subInterface("eth1", "given0", { kind: "macvlan", mode: "bridge" });
+  });
+  afterEach(() => w.deleteLink(HOST, "given0"));
+
+  test.each(things)("%s in the place of Berth's stays at DEL", async (_, make, show, remove) => {
+    expect((await call("ADD", given, own)).json).not.toHaveProperty("code");
+    make();
+    const shown = show();
+    expect(shown).toContain(ip);
+    expect(await call("DEL", given, own)).toMatchObject({ exitCode: 0, text: "" });
+    expect(show()).toBe(shown);
+    remove();
+  });
+
+  test("a permanent neighbour on the host is refused at ADD, with the command that removes it, and stays", async () => {
+    w.ip(HOST, `neighbour add ${neighbour}`);
+    expect((await call("ADD", given, own)).json).toMatchObject({
+      code: 102,
+      msg: expect.stringContaining(`there is a permanent entry with ${theirs} that is not Berth's`),
+      details: expect.stringContaining(`ip neigh del ${ip} dev given0`),
+    });
+    expect(w.ip(HOST, `neighbour show ${ip} dev given0 nud permanent`)).toContain(theirs);
+    w.ip(HOST, `neighbour delete ${ip} dev given0`);
+  });
 });
