@@ -253,6 +253,7 @@ test("nobody on a parent waits for another's duplicate address detection", async
   const { config } = picks[0] ?? { config: {} };
   expect((await call("ADD", config)).json).not.toHaveProperty("code");
   expect((await call("DEL", config)).text).toBe("");
+  expect(w.ip("slow", "address")).toContain("tentative"); // it is still at it
   expect(slow.exitCode).toBeNull();
   slow.kill("SIGKILL");
   await slow.exited;
