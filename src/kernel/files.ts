@@ -125,13 +125,8 @@ export function readFile(path: string, links: Links = "follow"): string {
  * Undefined where there is none. Throws `SysError`: ELOOP for a link, EPERM for another user's.
  */
 export function readOwnFile(path: string): string | undefined {
-  let fd;
-  try {
-    fd = open(path, O_NOFOLLOW | O_NONBLOCK);
-  } catch (e) {
-    if (isMissing(e)) return undefined;
-    throw e;
-  }
+  const fd = openIfThere(path, O_NOFOLLOW | O_NONBLOCK);
+  if (fd === undefined) return undefined;
   try {
     const owner = ownerOf(fd, path);
     if (owner !== 0 && owner !== process.geteuid?.())
@@ -230,9 +225,9 @@ export function linkFile(file: string, name: string): void {
 export function removeFile(path: string): boolean {
   const p = cString(path);
   if (c.unlink(ptr(p)) === 0) return true;
-  const e = new SysError(`unlink ${path}`, lastErrno());
-  if (isMissing(e)) return false;
-  throw e;
+  const errno = lastErrno();
+  if (errno === Errno.ENOENT || errno === Errno.ENOTDIR) return false;
+  throw new SysError(`unlink ${path}`, errno);
 }
 
 /** Removes a directory with all that is in it; one that is not there is success. Throws `SysError`. */
@@ -268,9 +263,9 @@ export function statusOf(path: string, links: "follow" | "see" = "follow"): File
   const bytes = new Uint8Array(STATX_SIZE);
   const flags = links === "follow" ? 0 : AT_SYMLINK_NOFOLLOW;
   if (c.statx(AT_FDCWD, ptr(p), flags, STATX_BASIC_STATS, ptr(bytes)) < 0) {
-    const e = new SysError(`stat ${path}`, lastErrno());
-    if (isMissing(e)) return undefined;
-    throw e;
+    const errno = lastErrno();
+    if (errno === Errno.ENOENT || errno === Errno.ENOTDIR) return undefined;
+    throw new SysError(`stat ${path}`, errno);
   }
   const v = new DataView(bytes.buffer);
   const type = v.getUint16(28, true) & S_IFMT;
