@@ -62,11 +62,11 @@ function orders(directory: string): string[] {
 if (process.argv[2] === "--train") {
   train(process.argv[3] ?? "");
 } else {
-  compile(executable);
+  await compile(executable);
   const directory = mkdtempSync(`${tmpdir()}/berth-build-`);
   try {
     const found = orders(directory);
-    if (found.length > 0) compile(executable, `--bytecode-order=${found.join(",")}`);
+    if (found.length > 0) await compile(executable, `--bytecode-order=${found.join(",")}`);
     rewrite();
   } finally {
     rmSync(directory, { recursive: true, force: true });

@@ -1,5 +1,8 @@
 // The program as one executable.
-const root = new URL("../", import.meta.url).pathname;
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { resolve } from "node:path";
+import { bundle } from "./bundle.ts";
 
 /** Whatever is not said here is Bun's default. docs/performance.md has what each is worth. */
 const flags = [
@@ -17,12 +20,15 @@ const flags = [
   "--compile-exec-argv=--disallow-code-generation-from-strings=strict --no-addons --no-ffi-cc",
 ];
 
-/** Compiles the program into an executable. Throws with what the compiler says. */
-export function compile(executable: string, ...more: readonly string[]): void {
-  const r = Bun.spawnSync([process.execPath, "build", "src/main.ts", ...flags, ...more, "--outfile", executable], {
-    cwd: root,
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  if (r.exitCode !== 0) throw new Error(`bun build: ${r.stderr.toString()}${r.stdout.toString()}`);
+/** Compiles the program into an executable. Throws with what the compilers say. */
+export async function compile(executable: string, ...more: readonly string[]): Promise<void> {
+  const directory = mkdtempSync(`${tmpdir()}/berth-program-`);
+  try {
+    for (const [name, code] of await bundle()) writeFileSync(`${directory}/${name}`, code);
+    const command = [process.execPath, "build", "./main.js", ...flags, ...more, "--outfile", resolve(executable)];
+    const r = Bun.spawnSync(command, { cwd: directory, stdout: "pipe", stderr: "pipe" });
+    if (r.exitCode !== 0) throw new Error(`bun build: ${r.stderr.toString()}${r.stdout.toString()}`);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }

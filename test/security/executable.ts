@@ -8,8 +8,11 @@ export class Executable implements Disposable {
   readonly directory = mkdtempSync(`${tmpdir()}/berth-executable-`);
   readonly path = `${this.directory}/berth`;
 
-  constructor() {
-    compile(this.path);
+  /** Compiles it. */
+  static async make(): Promise<Executable> {
+    const executable = new Executable();
+    await compile(executable.path);
+    return executable;
   }
 
   [Symbol.dispose](): void {

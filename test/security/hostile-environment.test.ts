@@ -8,8 +8,8 @@ const MARKER = "/run/executed";
 const evil = `require("node:fs").writeFileSync(${JSON.stringify(MARKER)}, process.argv.join(" "));\n`;
 
 let berth: Executable;
-beforeAll(() => {
-  berth = new Executable();
+beforeAll(async () => {
+  berth = await Executable.make();
 });
 afterAll(() => berth[Symbol.dispose]());
 

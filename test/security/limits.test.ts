@@ -5,8 +5,8 @@ import { until } from "../world.ts";
 import { Executable } from "./executable.ts";
 
 let berth: Executable;
-beforeAll(() => {
-  berth = new Executable();
+beforeAll(async () => {
+  berth = await Executable.make();
 });
 afterAll(() => berth[Symbol.dispose]());
 

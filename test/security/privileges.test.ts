@@ -22,8 +22,8 @@ const forNodes = new Set(["CAP_MKNOD", "CAP_CHOWN", "CAP_FOWNER"]);
 const isPossible = arch === "x64"; // system-calls.json has x86-64's numbers
 
 let berth: Executable;
-beforeAll(() => {
-  berth = new Executable();
+beforeAll(async () => {
+  berth = await Executable.make();
   mount("none", "/", "", MS_REC | MS_SHARED); // as systemd has it: services see what is mounted later
 });
 afterAll(() => berth[Symbol.dispose]());

@@ -13,9 +13,9 @@ import { addAgainstDel, addDuringGc, addDuringRelease, manyAtOnce } from "./many
 const CONTAINERS = 40;
 
 let host: ManyHost;
-beforeAll(() => {
+beforeAll(async () => {
   const executable = `${mkdtempSync("/run/berth-")}/berth`;
-  compile(executable);
+  await compile(executable);
   host = new ManyHost(executable);
   for (let i = 0; i < CONTAINERS; i++) host.container(`c${i}`);
 });
