@@ -9,6 +9,7 @@ import type { Plan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Where } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
+import type { Common } from "./common.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { Detail, Kind } from "./kinds.ts";
 import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict-detection.ts";
@@ -61,7 +62,7 @@ export interface Prepared {
 }
 
 /** All that can be refused before the kernel is asked. Throws `Failure`. The caller disposes of the places. */
-export function prepare(request: AttachRequest, cloud: Cloud | undefined): Prepared {
+export function prepare(request: AttachRequest, cloud: Cloud | undefined, common?: Common): Prepared {
   const { config, kind } = request;
   checkKey(request.key);
   const detail = subInterfaceOf(config, kind);
@@ -82,7 +83,7 @@ export function prepare(request: AttachRequest, cloud: Cloud | undefined): Prepa
   }
   const own = kind === "vlan" || kind === "device" || !choosesMac(detail) ? undefined : randomMac(randomBytes(6));
   return {
-    places: Places.open(request.netns, cloud),
+    places: Places.open(request.netns, cloud, common?.host),
     detail,
     parentWhere: config.linkInContainer ? "container" : "host",
     asked,
@@ -100,12 +101,16 @@ export interface Facts {
 }
 
 /** What the host says of the parent, host access and its own addresses. Throws `Failure`. */
-export async function gather(request: AttachRequest, { places, detail, parentWhere }: Prepared): Promise<Facts> {
+export async function gather(
+  request: AttachRequest,
+  { places, detail, parentWhere }: Prepared,
+  common?: Common,
+): Promise<Facts> {
   const nl = (places.at(parentWhere) ?? places.host).netlink;
-  const parent =
-    request.kind === "device"
-      ? (await import("./device.ts")).findSpare(nl, request.config)
-      : findParent(nl, request.config.master);
+  const find = (): Link => findParent(nl, request.config.master);
+  let parent;
+  if (request.kind === "device") parent = (await import("./device.ts")).findSpare(nl, request.config);
+  else parent = parentWhere === "host" && common !== undefined ? common.parentOf(request.config, find) : find();
   if (parent.loopback) {
     throw new Failure("config", `use ${parent.name} as the parent: it is the loopback link`, { advice: "Name a NIC." });
   }

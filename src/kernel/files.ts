@@ -125,13 +125,8 @@ export function readFile(path: string, links: Links = "follow"): string {
  * Undefined where there is none. Throws `SysError`: ELOOP for a link, EPERM for another user's.
  */
 export function readOwnFile(path: string): string | undefined {
-  let fd;
-  try {
-    fd = open(path, O_NOFOLLOW | O_NONBLOCK);
-  } catch (e) {
-    if (isMissing(e)) return undefined;
-    throw e;
-  }
+  const fd = openIfThere(path, O_NOFOLLOW | O_NONBLOCK);
+  if (fd === undefined) return undefined;
   try {
     const owner = ownerOf(fd, path);
     if (owner !== 0 && owner !== process.geteuid?.())
@@ -262,31 +257,44 @@ export function makeDirectory(path: string, mode = 0o755): void {
   throw new SysError(`mkdir ${path}`, errno);
 }
 
-/** What is at a path, links followed or seen as such; undefined where nothing is. Throws `SysError` for other errors. */
-export function statusOf(path: string, links: "follow" | "see" = "follow"): FileStatus | undefined {
+/** struct statx of what is at a path; undefined where nothing is, which is common: an exception takes 30 µs. Throws `SysError`. */
+function statx(path: string, links: "follow" | "see"): DataView | undefined {
   const p = cString(path);
   const bytes = new Uint8Array(STATX_SIZE);
   const flags = links === "follow" ? 0 : AT_SYMLINK_NOFOLLOW;
-  if (c.statx(AT_FDCWD, ptr(p), flags, STATX_BASIC_STATS, ptr(bytes)) < 0) {
-    const e = new SysError(`stat ${path}`, lastErrno());
-    if (isMissing(e)) return undefined;
-    throw e;
-  }
-  const v = new DataView(bytes.buffer);
-  const type = v.getUint16(28, true) & S_IFMT;
+  if (c.statx(AT_FDCWD, ptr(p), flags, STATX_BASIC_STATS, ptr(bytes)) === 0) return new DataView(bytes.buffer);
+  const errno = lastErrno();
+  if (errno === Errno.ENOENT || errno === Errno.ENOTDIR) return undefined;
+  throw new SysError(`stat ${path}`, errno);
+}
+
+function kindIn(v: DataView): FileStatus["kind"] {
+  return kinds.get(v.getUint16(28, true) & S_IFMT) ?? "other";
+}
+
+/** What is at a path, links followed or seen as such; undefined where nothing is. Throws `SysError` for other errors. */
+export function statusOf(path: string, links: "follow" | "see" = "follow"): FileStatus | undefined {
+  const v = statx(path, links);
+  if (v === undefined) return undefined;
   return {
     inode: Number(v.getBigUint64(32, true)),
     device: `${v.getUint32(136, true)}:${v.getUint32(140, true)}`,
     size: Number(v.getBigUint64(40, true)),
     modified: Number(v.getBigInt64(112, true)) * 1000 + v.getUint32(120, true) / 1e6,
     represents: `${v.getUint32(128, true)}:${v.getUint32(132, true)}`,
-    kind: kinds.get(type) ?? "other",
+    kind: kindIn(v),
   };
+}
+
+/** What sort of thing is at a path, a link being seen as such; undefined where nothing is. Throws `SysError` for other errors. */
+export function kindOf(path: string): FileStatus["kind"] | undefined {
+  const v = statx(path, "see");
+  return v === undefined ? undefined : kindIn(v);
 }
 
 /** True where anything is at a path. Throws `SysError` where that cannot be told. */
 export function isThere(path: string): boolean {
-  return statusOf(path) !== undefined;
+  return statx(path, "follow") !== undefined;
 }
 
 /** What a symbolic link says. Throws `SysError`. */

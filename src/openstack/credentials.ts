@@ -3,7 +3,6 @@ import { readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
 import { isObject, type Json } from "../ipam/json.ts";
 import { Failure } from "../report/failure.ts";
-import { withoutUser } from "../report/redact.ts";
 
 /** How to prove who is asking (Keystone API v3, "Authentication and token management"). */
 export type Proof =
@@ -269,9 +268,10 @@ function fromEntry(json: Json, source: string): Credentials {
   }
   const entry: Entry = result.output;
   const { auth } = entry;
+  // the value is not told: who exchanges two lines of the file has the password there
   if (auth.auth_url === undefined || !/^https?:\/\//u.test(auth.auth_url)) {
     throw configFailure(
-      `use the credentials in ${source}: auth_url is ${auth.auth_url === undefined ? "missing" : withoutUser(auth.auth_url)}`,
+      `use the credentials in ${source}: auth_url is ${auth.auth_url === undefined ? "missing" : "no http:// or https:// URL"}`,
       "It is Keystone's address, as https://cloud.example.org:5000/v3.",
     );
   }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { closeSync, existsSync, mkdirSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, readdirSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import { lockFile } from "../../src/kernel/locks.ts";
 import {
   bootId,
@@ -9,6 +9,7 @@ import {
   openNamespace,
   processNamespacePath,
 } from "../../src/kernel/namespaces.ts";
+import { OwnSysctls } from "../../src/kernel/own-sysctls.ts";
 import { readSysctl, writeSysctl } from "../../src/kernel/sysctls.ts";
 import { TestWorld } from "../world.ts";
 
@@ -19,6 +20,7 @@ beforeAll(() => {
 });
 afterAll(() => w[Symbol.dispose]());
 
+const descriptors = (): number => readdirSync("/proc/self/fd").length;
 const own = (): string => readlinkSync("/proc/thread-self/ns/net");
 
 describe("namespaces", () => {
@@ -96,6 +98,26 @@ describe("sysctls", () => {
       "set sysctl net/ipv4/conf/nothing/arp_notify to 1: ENOENT",
     );
     expect(() => writeSysctl("net/ipv4/conf/lo/arp_notify", "x")).toThrow("EINVAL");
+  });
+
+  test("those of many namespaces in an instance of procfs of one's own, each its namespace's", () => {
+    const key = "net/ipv4/conf/lo/arp_notify";
+    const names = Array.from({ length: 40 }, (_, i) => `many-${i}`);
+    for (const name of names) w.namespace(name);
+    const before = descriptors();
+    {
+      using sysctls = new OwnSysctls();
+      for (const [i, name] of names.entries()) {
+        sysctls.next();
+        w.within(name, () => writeSysctl(key, i % 3 === 0 ? "1" : "0"));
+        expect(() => writeSysctl("net/ipv4/conf/nothing/arp_notify", "1")).toThrow("ENOENT");
+      }
+      expect(descriptors()).toBe(before + 1);
+    }
+    expect(descriptors()).toBe(before);
+    const found = names.map((name) => w.within(name, () => readSysctl(key)));
+    expect(found).toEqual(names.map((_, i) => (i % 3 === 0 ? "1" : "0")));
+    expect(readSysctl(key)).toBe("0");
   });
 });
 
