@@ -19,7 +19,12 @@ const flags = [
 
 /** Compiles the program into an executable. Throws with what the compiler says. */
 export function compile(executable: string, ...more: readonly string[]): void {
-  const r = Bun.spawnSync([process.execPath, "build", "src/main.ts", ...flags, ...more, "--outfile", executable], {
+  compileFile("src/main.ts", executable, ...more);
+}
+
+/** Compiles another program as this one is compiled. Throws with what the compiler says. */
+export function compileFile(source: string, executable: string, ...more: readonly string[]): void {
+  const r = Bun.spawnSync([process.execPath, "build", source, ...flags, ...more, "--outfile", executable], {
     cwd: root,
     stdout: "pipe",
     stderr: "pipe",
