@@ -225,9 +225,9 @@ export function linkFile(file: string, name: string): void {
 export function removeFile(path: string): boolean {
   const p = cString(path);
   if (c.unlink(ptr(p)) === 0) return true;
-  const e = new SysError(`unlink ${path}`, lastErrno());
-  if (isMissing(e)) return false;
-  throw e;
+  const errno = lastErrno();
+  if (errno === Errno.ENOENT || errno === Errno.ENOTDIR) return false;
+  throw new SysError(`unlink ${path}`, errno);
 }
 
 /** Removes a directory with all that is in it; one that is not there is success. Throws `SysError`. */
