@@ -123,8 +123,9 @@ export function recognise({ key, netns, knownIps, config }: DetachRequest, place
   const steps: Step[] = [...hostRoutesTo(places.host.netlink, [...addresses, ...knownIps], key)];
   if (nl !== undefined) steps.push(...rulesFor(nl, addresses, key.ifName));
   const tap = config.tap === undefined ? undefined : guestOf(config, key, netns ?? "", undefined)?.tap;
-  // a path that a configuration names may be another attachment's by now; whose link is there is known by its device
-  if (tap !== undefined && (own !== undefined || config.tap?.path === undefined)) steps.push(tap);
+  // a path that a configuration names may be another attachment's by now: whose link is there is known by its device
+  const isSure = own !== undefined || config.tap?.path === undefined;
+  if (tap !== undefined) steps.push(isSure ? tap : { ...tap, ifMarked: true });
   if (own?.detail !== undefined) {
     steps.push({
       type: "link",

@@ -22,8 +22,8 @@ const PATIENCE_MS = 60_000;
 const TICK_MS = 500;
 /** The kernel does not tell when a program opens a tap device: so often it is looked for, milliseconds. */
 const TAPS_MS = 5000;
-/** So often memory that is no longer used is given back, milliseconds: it takes some 5 ms. */
-const TIDY_MS = 10_000;
+/** After so many turns memory that is no longer used is given back: it takes some 5 ms. */
+const TIDY_TURNS = 20;
 /** An attachment that is younger than this when it is first seen has just come, milliseconds. */
 const NEW_MS = 60_000;
 /** Looks that fail each in another way for so long are no race any more, milliseconds. */
@@ -46,7 +46,7 @@ export async function watch(report: WatchReport): Promise<never> {
   using monitor = new Monitor();
   using nl = new Netlink();
   const watched = new Watched(report);
-  let [lookedAt, tapsAt, tidiedAt, state] = [-Infinity, -Infinity, -Infinity, ""];
+  let [lookedAt, tapsAt, turns, state] = [-Infinity, -Infinity, 0, ""];
   for (let heard = true; ; heard = monitor.wait(TICK_MS)) {
     const now = performance.now();
     const before = state;
@@ -65,10 +65,7 @@ export async function watch(report: WatchReport): Promise<never> {
       }
     }
     watched.announce();
-    if (now - tidiedAt >= TIDY_MS) {
-      tidiedAt = now;
-      Bun.gc(true); // this loop never gives the runtime the leisure in which it would do so by itself
-    }
+    if (++turns % TIDY_TURNS === 0) Bun.gc(true); // the runtime would do so by itself in its leisure, which it never has here
   }
 }
 

@@ -12,7 +12,7 @@ const packages = ["qemu-system-x86", "busybox-static", "iproute2", "iputils-ping
 await runSuites({
   main: import.meta.path,
   results: "dist/results/guests",
-  limitS: 1800,
+  limitS: 3600,
   timeoutMs: 600_000,
   obstacle: () => undefined,
   async prepare() {

@@ -1,6 +1,6 @@
 // Virtual machines that `berth vm run` runs, beside a container that CNI attached: who reaches whom, and what is left.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { processNamespacePath } from "../../src/kernel/namespaces.ts";
 import { Qmp } from "../../src/vm/qmp.ts";
 import { call } from "../cni/call.ts";
@@ -48,8 +48,14 @@ beforeEach(() => {
 afterAll(() => w[Symbol.dispose]());
 
 /** Nothing is left in the kernel, in IPAM, in /run/berth and in /dev. */
-afterEach(() => {
-  expect(w.snapshot(HOST)).toEqual(before);
+afterEach(async () => {
+  // a link in a namespace that has ended keeps its parent promiscuous until the kernel has taken it apart
+  let now = w.snapshot(HOST);
+  for (const end = performance.now() + 20_000; !Bun.deepEquals(now, before) && performance.now() < end;) {
+    await Bun.sleep(100);
+    now = w.snapshot(HOST);
+  }
+  expect(now).toEqual(before);
   const reservations = "/var/lib/cni/networks/tasks";
   const left = existsSync(reservations)
     ? readdirSync(reservations).filter((f) => /^[\da-f]*[.:]/u.test(f) && f !== ".berth")
@@ -355,6 +361,7 @@ describe("the program of a machine", () => {
     await machine.exited;
     rmSync("/run/berth/attachments", { recursive: true });
     berth("gc", "--yes");
+    expect(existsSync(`${TAPS}/tasks:vm1:tap-vm1`)).toBe(true);
     expect(w.ipJson(HOST, "link show dev tap-vm1").length).toBe(1);
     expect(w.ip(HOST, "route show 192.168.122.77")).not.toBe("");
     process.kill(pid, "SIGKILL");
@@ -362,7 +369,7 @@ describe("the program of a machine", () => {
       berth("gc", "--yes");
       return !w.ip(HOST, "-o link show").includes("tap-vm1");
     });
-    rmSync(`${TAPS}/tasks:vm1:tap-vm1`);
+    expect(existsSync(`${TAPS}/tasks:vm1:tap-vm1`)).toBe(false);
   });
 
   test("is not the runtime's: its garbage collection leaves it alone", async () => {
@@ -417,6 +424,30 @@ async function startContainer(): Promise<{ pid: number; [Symbol.dispose]: () => 
   );
   await p.stdout.getReader().read();
   return { pid: p.pid, [Symbol.dispose]: () => p.kill("SIGKILL") };
+}
+
+/** A macvtap of somebody else's, whose device has that number: links get the lowest that is free. */
+function takeNumber(number: string): void {
+  for (let i = 0; i < 20; i++) {
+    w.ip(HOST, `link add link eth1 name theirs${i} type macvtap mode bridge`);
+    if (w.run(["sh", "-c", `cat /sys/class/net/theirs${i}/tap*/dev`]).trim() === number) return;
+  }
+  throw new Error(`no link got ${number}`);
+}
+
+/** Deletes all of them. */
+function deleteTheirs(): void {
+  for (const { ifname } of w.ipJson(HOST, "link show"))
+    if (typeof ifname === "string" && ifname.startsWith("theirs")) w.ip(HOST, `link delete ${ifname}`);
+}
+
+/** A node's device number. */
+function at(path: string): string {
+  return w.run(["stat", "-c", "%Hr:%Lr", path]).trim();
+}
+
+function attachAt(id: string, path: string): void {
+  must("attach", "--config", CONFIG, "--kind", "macvtap", "--tap-path", path, "--id", id);
 }
 
 describe("a device node", () => {
@@ -523,6 +554,62 @@ describe("a device node", () => {
       }
     },
   );
+
+  test("of a link that is gone is taken back, though another link has its number by now; another attachment's is not", () => {
+    mkdirSync("/run/places");
+    const [own, others] = ["/run/places/one", "/run/places/two"];
+    attachAt("vm1", own);
+    const number = at(own);
+    w.ip(HOST, "link delete tap-vm1");
+    takeNumber(number);
+    must("detach", "--id", "vm1");
+    expect(existsSync(own)).toBe(false);
+    deleteTheirs();
+    // the same place is another attachment's by now, its number even the same
+    attachAt("vm1", own);
+    w.ip(HOST, "link delete tap-vm1");
+    rmSync(own);
+    attachAt("vm2", own);
+    must("detach", "--id", "vm1");
+    expect(existsSync(own)).toBe(true);
+    // somebody moved it there: a name says nothing
+    attachAt("vm3", others);
+    renameSync(own, "/run/places/three");
+    renameSync(others, own);
+    must("detach", "--id", "vm2");
+    expect(existsSync(own)).toBe(true);
+    expect(readdirSync("/run/places").toSorted()).toEqual(["one", "three"]);
+    renameSync(own, others);
+    must("detach", "--id", "vm3");
+    rmSync("/run/places", { recursive: true });
+  });
+
+  test("whose record is lost is found: in Berth's directory, in /dev, and where a network has it made; others' stay", () => {
+    mkdirSync("/run/confs");
+    const network3 = { ...network, kind: "macvtap", tap: { path: "/run/confs/given" } };
+    writeFileSync("/run/confs/tasks.conf", JSON.stringify(network3));
+    must("attach", "--config", CONFIG, "--kind", "macvtap", "--tap-mode", "0600", "--id", "vm1");
+    attachAt("vm2", "/dev/tap-berth");
+    must("attach", "--network", "tasks", "--conf-dir", "/run/confs", "--id", "vm3");
+    const nodes = [`${TAPS}/tasks:vm1:tap-vm1`, "/dev/tap-berth", "/run/confs/given"];
+    const numbers = nodes.map(at);
+    w.run(["mknod", "/dev/tap-theirs", "c", ...(numbers[0] ?? "").split(":")]);
+    const gc = (...flags: string[]): string => must("gc", "--conf-dir", "/run/confs", "--grace", "0", ...flags);
+    expect(gc()).toBe("nothing to collect\n");
+    for (const name of readdirSync("/run/berth/attachments")) rmSync(`/run/berth/attachments/${name}`);
+    for (const id of ["vm1", "vm2", "vm3"]) w.ip(HOST, `link delete tap-${id}`);
+    const said = gc();
+    for (const node of nodes) expect(said).toContain(`of no record: device node ${node} on the host\n`);
+    expect(said).not.toContain("theirs");
+    expect(nodes.map(at)).toEqual(numbers);
+    expect(gc("--dry-run")).toContain("rm /dev/tap-berth\n");
+    gc("--yes");
+    expect(nodes.map((node) => existsSync(node))).toEqual([false, false, false]);
+    expect(existsSync("/dev/tap-theirs")).toBe(true);
+    rmSync("/dev/tap-theirs");
+    rmSync("/run/confs", { recursive: true });
+    rmSync("/var/lib/cni/networks/tasks", { recursive: true });
+  });
 
   test("of a CNI call: its path is in the result, and DEL without a record takes it away too", async () => {
     const config = { ...network, kind: "macvtap", tap: { owner: 107, mode: "0600" } };

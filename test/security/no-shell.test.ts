@@ -9,7 +9,9 @@ const files = readdirSync(root, { recursive: true, encoding: "utf8" }).filter((f
 const starting: Readonly<Record<string, string>> = {
   "ipam/delegated.ts": "the IPAM plugin of CNI_PATH: a path, no arguments",
   "cli/install.ts": "what an administrator has in the plugins' directory, to see whether it is Berth",
+  "lab/guest-image.ts": "the dynamic loader, to list the libraries of the guests' programs: the lab",
   "lab/lab.ts": "unshare, with Berth itself: the lab",
+  "lab/machines.ts": "QEMU, and Berth itself by nsenter: the lab's virtual machines",
   "lab/nat.ts": "the packet filter's program, for the lab's router",
   "lab/plugin.ts": "nsenter, with Berth itself, or Berth itself: the lab",
   "vm/run.ts": "the virtual machine that an administrator asks for, with its arguments",
