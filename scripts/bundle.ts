@@ -44,6 +44,9 @@ function closureOf(path: string, getModuleInfo: GetModuleInfo): Set<string> {
   return found;
 }
 
+/** The name of the module that a CNI call runs. */
+const HOT = "cni";
+
 /** Nothing here assumes more of the code than that it is a module. Names are left to bun build, which needs them no more. */
 const shrinking: MinifyOptions = {
   module: true,
@@ -53,6 +56,12 @@ const shrinking: MinifyOptions = {
   mangle: false,
   format: { beautify: true, comments: false },
 };
+
+async function shrunk(source: string): Promise<string> {
+  const { code } = await minify(source, shrinking);
+  if (code === undefined) throw new Error("terser: nothing came of it");
+  return code;
+}
 
 /** The program's modules by file name; the first to run is `main.js`. Throws with what Rollup or terser say. */
 export async function bundle(): Promise<ReadonlyMap<string, string>> {
@@ -68,15 +77,13 @@ export async function bundle(): Promise<ReadonlyMap<string, string>> {
     entryFileNames: "[name].js",
     chunkFileNames: "[name].js",
     onlyExplicitManualChunks: true,
-    manualChunks: (path, { getModuleInfo }) => ((hot ??= closureOf(CNI, getModuleInfo)).has(path) ? "cni" : undefined),
+    manualChunks: (path, { getModuleInfo }) => ((hot ??= closureOf(CNI, getModuleInfo)).has(path) ? HOT : undefined),
   });
   await program.close();
   const modules = new Map<string, string>();
   for (const file of output) {
     if (file.type !== "chunk") continue;
-    const { code } = await minify(file.code, shrinking);
-    if (code === undefined) throw new Error(`terser: nothing came of ${file.fileName}`);
-    modules.set(file.fileName, code);
+    modules.set(file.fileName, file.name === HOT ? await shrunk(file.code) : file.code);
   }
   return modules;
 }
