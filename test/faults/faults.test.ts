@@ -1,7 +1,7 @@
 // A sample of what npm run test:faults tries, and every point at which it once found a defect.
 import { describe, expect, test } from "bun:test";
 import { mkdtempSync } from "node:fs";
-import { compile } from "../../scripts/compile.ts";
+import { compile, COMPILE_MS } from "../../scripts/compile.ts";
 import { runScenario, scenarios } from "./run.ts";
 import { describePoint, type Point } from "./strace.ts";
 
@@ -35,7 +35,7 @@ function matching(points: readonly Point[], at: RegExp, last: boolean): number[]
 }
 
 describe.skipIf(Bun.which("strace") === null)("faults (skipped where strace is not installed)", () => {
-  test("the executable is built", () => compile(executable));
+  test("the executable is built", () => compile(executable), COMPILE_MS);
 
   test.each(all.map((s) => [`${s.verb}, ${s.network.name}`, s] as const))("%s", async (_, scenario) => {
     const { verb, network } = scenario;

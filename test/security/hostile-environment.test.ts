@@ -1,6 +1,7 @@
 // The program is started by root in somebody's directory, with somebody's variables: nothing of theirs is executed.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { COMPILE_MS } from "../../scripts/compile.ts";
 import { Executable, isInstalled } from "./executable.ts";
 
 const HERE = "/run/hostile";
@@ -10,7 +11,7 @@ const evil = `require("node:fs").writeFileSync(${JSON.stringify(MARKER)}, proces
 let berth: Executable;
 beforeAll(async () => {
   berth = await Executable.make();
-});
+}, COMPILE_MS);
 afterAll(() => berth[Symbol.dispose]());
 
 beforeEach(() => {

@@ -2,12 +2,13 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
 import { until } from "../world.ts";
+import { COMPILE_MS } from "../../scripts/compile.ts";
 import { Executable } from "./executable.ts";
 
 let berth: Executable;
 beforeAll(async () => {
   berth = await Executable.make();
-});
+}, COMPILE_MS);
 afterAll(() => berth[Symbol.dispose]());
 
 /** More than a start takes, and far less than what is sent, KiB. */

@@ -14,6 +14,7 @@ import { Dockerd, errorOf, recorded } from "../docker/dockerd.ts";
 import { PluginHost, SOCKET } from "../docker/plugin.ts";
 import { HOST, TestWorld } from "../world.ts";
 import type { Confinement } from "./confine.ts";
+import { COMPILE_MS } from "../../scripts/compile.ts";
 import { Executable, isInstalled } from "./executable.ts";
 import { confinementOf, unit, wordsOf } from "./units.ts";
 
@@ -25,7 +26,7 @@ let berth: Executable;
 beforeAll(async () => {
   berth = await Executable.make();
   mount("none", "/", "", MS_REC | MS_SHARED); // as systemd has it: services see what is mounted later
-});
+}, COMPILE_MS);
 afterAll(() => berth[Symbol.dispose]());
 
 function without(c: Confinement, capability: string): Confinement {

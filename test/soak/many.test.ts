@@ -1,7 +1,7 @@
 // Many calls at once, fewer than npm run test:soak makes.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync } from "node:fs";
-import { compile } from "../../scripts/compile.ts";
+import { compile, COMPILE_MS } from "../../scripts/compile.ts";
 import { attach } from "../../src/attachment/attach.ts";
 import { delegateFor } from "../../src/attachment/allocation.ts";
 import { detach } from "../../src/attachment/detach.ts";
@@ -18,7 +18,7 @@ beforeAll(async () => {
   await compile(executable);
   host = new ManyHost(executable);
   for (let i = 0; i < CONTAINERS; i++) host.container(`c${i}`);
-});
+}, COMPILE_MS);
 afterAll(() => host[Symbol.dispose]());
 
 /** Container ids whose attachments share a lock file of the 256. */
