@@ -13,11 +13,10 @@ const PATIENCE = Number(process.env["BERTH_TEST_PATIENCE"] ?? 1);
 const ROUNDS = Math.ceil(20 / PATIENCE);
 
 /** Compiled, as hundreds of processes of it are started. */
-let executable: string;
+const executable = await executablePath();
 
 let w: TestWorld;
-beforeAll(async () => {
-  executable = await executablePath();
+beforeAll(() => {
   w = new TestWorld();
   w.sysctl("", "net/ipv6/conf/default/accept_dad", "0");
   for (const lan of ["office", "one", "two"]) w.lan(lan);
