@@ -9,8 +9,9 @@ export const stateDirectory =
   (process.getuid?.() === 0
     ? "/var/cache/berth-vm"
     : `${process.env["XDG_CACHE_HOME"] ?? `${homedir()}/.cache`}/berth-vm`);
-/** So many versions of one thing stay, for worktrees that are used in turn. */
+/** So many versions of one thing stay, for worktrees that are used in turn, and all that a run may still be using. */
 const VERSIONS = 3;
+const IN_USE_MS = 4 * 3600 * 1000;
 
 /** A key for {@link kept}: texts and files' contents, in this order. */
 export function hash(...parts: readonly (string | Uint8Array)[]): string {
@@ -39,6 +40,7 @@ export async function kept(name: string, key: string, build: (path: string) => P
     .filter((f) => new RegExp(`^${name}\\.[0-9a-f]{16}$`, "u").test(f))
     .map((f) => ({ path: `${stateDirectory}/${f}`, used: statSync(`${stateDirectory}/${f}`).mtimeMs }))
     .toSorted((a, b) => b.used - a.used);
-  for (const old of versions.slice(VERSIONS)) rmSync(old.path, { recursive: true, force: true });
+  for (const { path: old, used } of versions.slice(VERSIONS))
+    if (now.getTime() - used > IN_USE_MS) rmSync(old, { recursive: true, force: true });
   return path;
 }
