@@ -38,7 +38,8 @@ export function hostCidr(ip: string): Cidr {
 
 /** The host bits in the byte at this index, as a mask. */
 function hostMask(prefix: number, index: number): number {
-  return 0xff >> Math.min(Math.max(prefix - 8 * index, 0), 8);
+  const bits = prefix - 8 * index; // of this byte and those after it that belong to the network
+  return bits <= 0 ? 0xff : bits >= 8 ? 0 : 0xff >> bits;
 }
 
 /** The subnet: host bits cleared. */

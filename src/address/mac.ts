@@ -14,10 +14,15 @@ export function macToBytes(mac: string): Uint8Array {
   return bytes;
 }
 
+const DIGITS = "0123456789abcdef";
+
 /** Canonical text of six bytes. */
 export function macFromBytes(bytes: Uint8Array): string {
   let text = "";
-  for (const octet of bytes) text += `${text === "" ? "" : ":"}${octet < 16 ? "0" : ""}${octet.toString(16)}`;
+  for (let i = 0; i < bytes.length; i++) {
+    const octet = bytes[i] ?? 0;
+    text += `${i === 0 ? "" : ":"}${DIGITS.charAt(octet >> 4)}${DIGITS.charAt(octet & 0xf)}`;
+  }
   return text;
 }
 

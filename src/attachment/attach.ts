@@ -167,15 +167,16 @@ async function requireFree(
 
 /** What stands in its way from the start: what can be told at once, without reading firewalls or open files. */
 function obstaclesOf(
-  { config }: AttachRequest,
+  { config, kind }: AttachRequest,
   places: Places,
   parent: Link,
   { plan, allocation, guest }: { readonly plan: Plan; readonly allocation: Allocation; readonly guest?: GuestRecord },
 ): string[] {
   const hostAccess = hostAccessOf(config) !== undefined && guest?.held !== true;
   const attached = { plan, places, allocation, hostAccess };
-  const dead = plan.some((s) => s.type === "device") ? [] : deadParent(parent); // a NIC is up by now
-  return [...dead, ...familyGaps(attached), ...strayRoutes(attached)];
+  const found = kind === "device" ? [] : deadParent(parent); // a NIC is up by now
+  found.push(...familyGaps(attached), ...strayRoutes(attached));
+  return found;
 }
 
 /** A failure to which the addresses that were tried before belong. */

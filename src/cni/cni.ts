@@ -1,5 +1,8 @@
 // The CNI plugin: one call, one answer on stdout, one exit status.
 import { withoutPrefix } from "../address/cidr.ts";
+import { attach } from "../attachment/attach.ts";
+import { check } from "../attachment/check.ts";
+import { detach } from "../attachment/detach.ts";
 import { readDescriptor, writeDescriptor } from "../kernel/files.ts";
 import { setUmask, UMASK } from "../kernel/libc.ts";
 import { asFailure, Failure } from "../report/failure.ts";
@@ -119,7 +122,6 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
     case "ADD": {
       mark("configuration read");
       const request = { key, kind, netns, config, mac: call.mac, ips: call.ips, delegate };
-      const { attach } = await import("../attachment/attach.ts");
       const { record, allocation, link, remarks: said } = await attach(request);
       remarks.push(...said);
       mark("attached");
@@ -134,14 +136,12 @@ async function serve(call: Call, remarks: string[]): Promise<string> {
     case "DEL": {
       const known: string[] = [];
       for (const cidr of prevResultAddresses(call.prevResult, key.ifName)) known.push(withoutPrefix(cidr));
-      const { detach } = await import("../attachment/detach.ts");
       mark("detach loaded");
       await detach({ key, netns, config, knownIps: known, delegate });
       return "";
     }
     case "CHECK": {
       const expectedIps = prevResultAddresses(call.prevResult, key.ifName);
-      const { check } = await import("../attachment/check.ts");
       remarks.push(...(await check({ key, netns, config, expectedIps, delegate })));
       return "";
     }

@@ -1,5 +1,5 @@
 import type { DelegateCall } from "./delegated.ts";
-import type { HostLocalConfig } from "./host-local.ts";
+import { HostLocal, type HostLocalConfig } from "./host-local.ts";
 import type { IpamProvider } from "./provider.ts";
 import type { RangeConfig } from "./range.ts";
 import type { StaticConfig } from "./static.ts";
@@ -20,7 +20,6 @@ export async function providerFor(ipam: IpamConfig | undefined, call: IpamCall):
   const type = ipam?.type ?? "";
   if (ipam === undefined || type === "") return (await import("./none.ts")).none;
   if (type === "host-local") {
-    const { HostLocal } = await import("./host-local.ts");
     return new HostLocal(ipam as HostLocalConfig, call.ipRanges ?? []);
   }
   if (type === "static") {

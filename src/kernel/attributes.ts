@@ -112,29 +112,40 @@ export class Writer {
 export class Attributes {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
-  /** Where the attribute of each type begins: of a link's fifty a caller reads ten. */
-  readonly #starts = new Map<number, number>();
+  // Of a link's fifty attributes a caller reads ten: so much of each is noted, and in lists, as code that runs once in a
+  // process takes a tenth of the time with array elements that it takes with a DataView and a Map.
+  readonly #types: number[] = [];
+  /** Where each begins. */
+  readonly #starts: number[] = [];
 
   constructor(bytes: Uint8Array, offset = 0) {
     this.#bytes = bytes;
-    const v = (this.#view = view(bytes));
-    for (let at = offset; at + 4 <= bytes.length;) {
-      const length = v.getUint16(at, true);
+    this.#view = view(bytes);
+    let count = 0;
+    for (let at = offset; at + 4 <= bytes.length; count++) {
+      const length = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
       if (length < 4 || at + length > bytes.length) break;
-      this.#starts.set(v.getUint16(at + 2, true) & NLA_TYPE_MASK, at);
+      this.#types[count] = ((bytes[at + 2] ?? 0) | ((bytes[at + 3] ?? 0) << 8)) & NLA_TYPE_MASK;
+      this.#starts[count] = at;
       at += (length + 3) & ~3;
     }
   }
 
+  /** Where the attribute of a type begins. */
+  #start(type: number): number | undefined {
+    const i = this.#types.lastIndexOf(type);
+    return i < 0 ? undefined : this.#starts[i];
+  }
+
   /** Where the payload of an attribute of at least so many bytes begins; undefined where it is absent or shorter. */
   #payload(type: number, least: number): number | undefined {
-    const at = this.#starts.get(type);
+    const at = this.#start(type);
     return at === undefined || this.#view.getUint16(at, true) - 4 < least ? undefined : at + 4;
   }
 
   /** The payload of an attribute. */
   bytes(type: number): Uint8Array | undefined {
-    const at = this.#starts.get(type);
+    const at = this.#start(type);
     return at === undefined ? undefined : this.#bytes.subarray(at + 4, at + this.#view.getUint16(at, true));
   }
 

@@ -73,6 +73,8 @@ export interface FileStatus {
   /** The last change of its content, milliseconds since the epoch. */
   readonly modified: number;
   readonly kind: "file" | "directory" | "link" | "other";
+  /** As chmod(1) has them. */
+  readonly permissions: number;
   /** Of a device file: which device, `major:minor`. */
   readonly represents: string;
 }
@@ -125,23 +127,31 @@ export function readFile(path: string, links: Links = "follow"): string {
  * Undefined where there is none. Throws `SysError`: ELOOP for a link, EPERM for another user's.
  */
 export function readOwnFile(path: string): string | undefined {
+  return readOwn(path, 0);
+}
+
+/** {@link readOwnFile}, which others than its owner may neither read nor write: else EPERM. */
+export function readSecretFile(path: string): string | undefined {
+  return readOwn(path, 0o077);
+}
+
+/** @param refused permissions that the file must not give */
+function readOwn(path: string, refused: number): string | undefined {
   const fd = openIfThere(path, O_NOFOLLOW | O_NONBLOCK);
   if (fd === undefined) return undefined;
   try {
-    const owner = ownerOf(fd, path);
+    const empty = cString("");
+    const bytes = new Uint8Array(STATX_SIZE);
+    check("stat", path, c.statx(fd, ptr(empty), AT_EMPTY_PATH, STATX_BASIC_STATS, ptr(bytes)));
+    const v = new DataView(bytes.buffer);
+    const owner = v.getUint32(20, true);
     if (owner !== 0 && owner !== process.geteuid?.())
       throw new SysError(`read ${path}, which is of user ${owner}`, Errno.EPERM);
+    if ((permissionsIn(v) & refused) !== 0) throw new SysError(`read ${path}, which others may use`, Errno.EPERM);
     return readDescriptor(fd, path);
   } finally {
     close(fd);
   }
-}
-
-function ownerOf(fd: number, path: string): number {
-  const empty = cString("");
-  const bytes = new Uint8Array(STATX_SIZE);
-  check("stat", path, c.statx(fd, ptr(empty), AT_EMPTY_PATH, STATX_BASIC_STATS, ptr(bytes)));
-  return new DataView(bytes.buffer).getUint32(20, true);
 }
 
 /** {@link readFile}; undefined where there is no such file. Throws `SysError` for other errors. */
@@ -225,9 +235,9 @@ export function linkFile(file: string, name: string): void {
 export function removeFile(path: string): boolean {
   const p = cString(path);
   if (c.unlink(ptr(p)) === 0) return true;
-  const e = new SysError(`unlink ${path}`, lastErrno());
-  if (isMissing(e)) return false;
-  throw e;
+  const errno = lastErrno();
+  if (errno === Errno.ENOENT || errno === Errno.ENOTDIR) return false;
+  throw new SysError(`unlink ${path}`, errno);
 }
 
 /** Removes a directory with all that is in it; one that is not there is success. Throws `SysError`. */
@@ -268,6 +278,10 @@ function statx(path: string, links: "follow" | "see"): DataView | undefined {
   throw new SysError(`stat ${path}`, errno);
 }
 
+function permissionsIn(v: DataView): number {
+  return v.getUint16(28, true) & 0o7777;
+}
+
 function kindIn(v: DataView): FileStatus["kind"] {
   return kinds.get(v.getUint16(28, true) & S_IFMT) ?? "other";
 }
@@ -283,6 +297,7 @@ export function statusOf(path: string, links: "follow" | "see" = "follow"): File
     modified: Number(v.getBigInt64(112, true)) * 1000 + v.getUint32(120, true) / 1e6,
     represents: `${v.getUint32(128, true)}:${v.getUint32(132, true)}`,
     kind: kindIn(v),
+    permissions: permissionsIn(v),
   };
 }
 

@@ -16,7 +16,8 @@ export function mark(what: string): void {
 
 /** The moments as lines of text: milliseconds taken, milliseconds since the start, and what; empty without BERTH_TRACE=1. */
 export function traced(): string[] {
-  return (moments ?? []).map(({ what, at }, i, all) => `${column(at - (all[i - 1]?.at ?? 0))}${column(at)}  ${what}`);
+  if (moments === undefined) return [];
+  return moments.map(({ what, at }, i, all) => `${column(at - (all[i - 1]?.at ?? 0))}${column(at)}  ${what}`);
 }
 
 function column(milliseconds: number): string {

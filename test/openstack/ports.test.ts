@@ -291,9 +291,13 @@ describe("a trunk", () => {
     });
     cloud.asked.length = 0;
     expect(await failing(addSubPort(session, vm, "b", 5))).toMatchObject({ cause: { type: "DuplicateSubPort" } });
-    cloud.troubles.push(next("PUT /trunks", () => refusal(409, "TrunkInErrorState", "Trunk is in error state"), 9));
-    expect(await failing(addSubPort(session, vm, "b"))).toMatchObject({ cause: { type: "TrunkInErrorState" } });
-    expect(cloud.calls).toEqual(["PUT /trunks/trunk/add_subports", "PUT /trunks/trunk/add_subports"]);
+    for (const type of ["TrunkInErrorState", "OverQuota", "SomethingNew"]) {
+      cloud.asked.length = 0;
+      cloud.troubles.push(next("PUT /trunks", () => refusal(409, type, "It is refused"), 9));
+      expect(await failing(addSubPort(session, vm, "b"))).toMatchObject({ cause: { type } });
+      expect(cloud.calls).toEqual(["PUT /trunks/trunk/add_subports"]);
+      cloud.troubles.length = 0;
+    }
     cloud.troubles.length = 0;
     cloud.troubles.push(next("PUT /trunks", () => refusal(409, "TrunkPortInUse", "Of another trunk"), 9));
     expect(await failing(addSubPort(session, vm, "b"))).toMatchObject({ cause: { type: "TrunkPortInUse" } });
