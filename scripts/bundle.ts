@@ -10,8 +10,6 @@ const root = new URL("../", import.meta.url).pathname;
 const ENTRY = `${root}src/main.ts`;
 /** Where the code of a CNI call begins. */
 const CNI = `${root}src/cni/cni.ts`;
-/** The module of all that a CNI call runs. */
-const HOT = "cni";
 const BUILT_IN = /^(?:bun|node):/u;
 
 /** TypeScript, JSON and text as JavaScript modules, found as Bun finds them. */
@@ -46,6 +44,9 @@ function closureOf(path: string, getModuleInfo: GetModuleInfo): Set<string> {
   return found;
 }
 
+/** The name of the module that a CNI call runs. */
+const HOT = "cni";
+
 /** Nothing here assumes more of the code than that it is a module. Names are left to bun build, which needs them no more. */
 const shrinking: MinifyOptions = {
   module: true,
@@ -55,6 +56,12 @@ const shrinking: MinifyOptions = {
   mangle: false,
   format: { beautify: true, comments: false },
 };
+
+async function shrunk(source: string): Promise<string> {
+  const { code } = await minify(source, shrinking);
+  if (code === undefined) throw new Error("terser: nothing came of it");
+  return code;
+}
 
 /** The program's modules by file name; the first to run is `main.js`. Throws with what Rollup or terser say. */
 export async function bundle(): Promise<ReadonlyMap<string, string>> {
@@ -80,10 +87,4 @@ export async function bundle(): Promise<ReadonlyMap<string, string>> {
     modules.set(file.fileName, file.name === HOT ? await shrunk(file.code) : file.code);
   }
   return modules;
-}
-
-async function shrunk(module: string): Promise<string> {
-  const { code } = await minify(module, shrinking);
-  if (code === undefined) throw new Error("terser: nothing came of it");
-  return code;
 }

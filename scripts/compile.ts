@@ -20,6 +20,9 @@ const flags = [
   "--compile-exec-argv=--disallow-code-generation-from-strings=strict --no-addons --no-ffi-cc",
 ];
 
+/** What a test allows for {@link compile}, milliseconds: some seconds of processor time, which others may want too. */
+export const COMPILE_MS = 300_000;
+
 /** Compiles the program into an executable. Throws with what the compilers say. */
 export async function compile(executable: string): Promise<void> {
   compileModules(await bundle(), executable);
