@@ -1,5 +1,8 @@
 // The program as one executable.
-const root = new URL("../", import.meta.url).pathname;
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, dirname, resolve } from "node:path";
+import { bundle } from "./bundle.ts";
 
 /** Whatever is not said here is Bun's default. docs/performance.md has what each is worth. */
 const flags = [
@@ -17,17 +20,42 @@ const flags = [
   "--compile-exec-argv=--disallow-code-generation-from-strings=strict --no-addons --no-ffi-cc",
 ];
 
-/** Compiles the program into an executable. Throws with what the compiler says. */
-export function compile(executable: string, ...more: readonly string[]): void {
-  compileFile("src/main.ts", executable, ...more);
+/** What a test allows for {@link compile}, milliseconds: some seconds of processor time, which others may want too. */
+export const COMPILE_MS = 300_000;
+
+/** Compiles the program into an executable. Throws with what the compilers say. */
+export async function compile(executable: string): Promise<void> {
+  compileModules(await bundle(), executable);
 }
 
-/** Compiles another program as this one is compiled. Throws with what the compiler says. */
+/** Compiles the program's modules, as `bundle` makes them, into an executable. Throws with what the compiler says. */
+export function compileModules(
+  modules: ReadonlyMap<string, string>,
+  executable: string,
+  ...more: readonly string[]
+): void {
+  const directory = mkdtempSync(`${tmpdir()}/berth-program-`);
+  try {
+    for (const [name, code] of modules) writeFileSync(`${directory}/${name}`, code);
+    const compiled = `${directory}/compiled/program`; // it has its source's maps within; the files of them are left behind
+    compileFile(`${directory}/main.js`, compiled, ...more);
+    copyFileSync(compiled, executable);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** Compiles a file, and what it imports, as the program is compiled. Throws with what the compiler says. */
 export function compileFile(source: string, executable: string, ...more: readonly string[]): void {
-  const r = Bun.spawnSync([process.execPath, "build", source, ...flags, ...more, "--outfile", executable], {
-    cwd: root,
-    stdout: "pipe",
-    stderr: "pipe",
-  });
+  const command = [
+    process.execPath,
+    "build",
+    `./${basename(source)}`,
+    ...flags,
+    ...more,
+    "--outfile",
+    resolve(executable),
+  ];
+  const r = Bun.spawnSync(command, { cwd: dirname(source), stdout: "pipe", stderr: "pipe" });
   if (r.exitCode !== 0) throw new Error(`bun build: ${r.stderr.toString()}${r.stdout.toString()}`);
 }

@@ -1,11 +1,11 @@
 // Which name and which environment called us. Everything heavy is a lazy import: a CNI call shall not load the command.
+import { cni, ownStdin, ownStdout, ownUmask } from "./cni/cni.ts";
 import { mark, traced } from "./report/trace.ts";
 
 mark("start");
 const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
 const verb = process.env["CNI_COMMAND"];
 if (verb !== undefined && verb !== "") {
-  const { cni, ownStdin, ownStdout, ownUmask } = await import("./cni/cni.ts");
   ownUmask();
   mark("modules loaded");
   const answer = await cni(process.env, ownStdin, name);
@@ -22,8 +22,7 @@ if (verb !== undefined && verb !== "") {
   process.exit(exitCode); // at once: all was written, and nothing else is to be waited for
 } else if (name === "berth" || process.argv.length > 2) {
   const { cli } = await import("./cli/cli.ts");
-  const { setUmask, UMASK } = await import("./kernel/libc.ts");
-  setUmask(UMASK);
+  ownUmask();
   await cli(process.argv.slice(2));
 } else {
   const { about } = await import("./cni/about.ts");

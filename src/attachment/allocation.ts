@@ -1,7 +1,7 @@
 // What IPAM gives an attachment.
 import { withoutPrefix } from "../address/cidr.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
-import { providerFor } from "../ipam/provider-for.ts";
+import { type IpamCall, providerAtHand, providerFor } from "../ipam/provider-for.ts";
 import type { Allocation, IpamProvider } from "../ipam/provider.ts";
 import type { Neutron } from "../openstack/neutron.ts";
 import type { NeutronConfig } from "../openstack/neutron-config.ts";
@@ -15,14 +15,20 @@ export interface Providers {
   readonly cloud?: Neutron;
 }
 
-/** The providers of a configuration. Throws `Failure` (`config`). */
-export async function providersOf(config: NetworkConfig, delegate: DelegateCall): Promise<Providers> {
+/** The providers of a configuration; a promise where one has to be loaded. Throws `Failure` (`config`). */
+export function providersOf(config: NetworkConfig, delegate: DelegateCall): Providers | Promise<Providers> {
+  const call = { ipRanges: config.runtimeConfig?.ipRanges ?? [], delegate };
+  const ipam = providerAtHand(config.ipam, call);
+  return ipam === undefined ? loadProviders(config, call) : { ipam };
+}
+
+async function loadProviders(config: NetworkConfig, call: IpamCall): Promise<Providers> {
   if (config.ipam?.type === "neutron") {
     const openstack = await import("../openstack/neutron.ts"); // of no use to all others
     const neutron = new openstack.Neutron(config.ipam as NeutronConfig);
     return { ipam: neutron, cloud: neutron };
   }
-  return { ipam: await providerFor(config.ipam, { ipRanges: config.runtimeConfig?.ipRanges ?? [], delegate }) };
+  return { ipam: await providerFor(config.ipam, call) };
 }
 
 /** Where delegated plugins are looked for when CNI_PATH does not say. */

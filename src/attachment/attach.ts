@@ -1,13 +1,13 @@
 // Attaching: from a request to an applied plan.
 import { withoutPrefix } from "../address/cidr.ts";
 import { parseIp } from "../address/ip.ts";
-import type { Allocation, IpamProvider, Seat } from "../ipam/provider.ts";
+import type { Allocation, IpamProvider } from "../ipam/provider.ts";
 import { findLink, type Link } from "../kernel/links.ts";
 import { AddressConflict } from "../plan/conflict.ts";
 import { bootId } from "../kernel/namespaces.ts";
 import { isRunning } from "../kernel/processes.ts";
 import { KnownLinks } from "../plan/known-links.ts";
-import { applyPlan, type Plan, rollBack, undoPlan } from "../plan/plan.ts";
+import { applyPlan, type Plan, type PlanOptions, rollBack, undoPlan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
@@ -48,6 +48,20 @@ export interface Attached {
   readonly remarks: readonly string[];
 }
 
+/** An attachment that is being made. */
+interface Attaching {
+  readonly request: AttachRequest;
+  readonly ipam: IpamProvider;
+  readonly prepared: Prepared;
+  readonly facts: Facts;
+  /** The record before there is an allocation. */
+  readonly intent: AttachmentRecord;
+  /** What the caller ought to know, so far. */
+  readonly remarks: string[];
+}
+
+// What waits is kept small, here as in cni.ts: the runtime stores and restores whatever is alive while it does.
+
 /**
  * Attaches: reserves addresses, plans, writes the record, applies. Whatever fails, nothing is left behind. Throws
  * `Failure`.
@@ -61,86 +75,116 @@ export async function attach(request: AttachRequest, common?: Common): Promise<A
   mark("prepared");
   using _lock = await lockAttachment(request.key);
   mark("locked");
-  await replaceRemains(request.key, places, ipam);
+  const former = readRecord(request.key);
+  if (former !== undefined) await replaceRemains(former, places, ipam);
   mark("no remains");
   const facts = await gather(request, prepared, common);
   mark("facts");
   const intent = intentOf(request, places, facts.parent);
   writeRecord(intent); // from here on a killed process leaves a record from which everything is released
   mark("intent");
-  const remarks: string[] = [];
+  return await make({ request, ipam, prepared, facts, intent, remarks: [] });
+}
+
+async function make(attaching: Attaching): Promise<Attached> {
   try {
-    await requireFree(request, prepared, facts);
+    if (attaching.prepared.detail.kind === "ipvlan") await requireMode(attaching);
     for (;;) {
-      const { allocation, shared } = await obtain(ipam, request, seatOf(request, prepared, facts));
-      try {
-        mark("ipam");
-        const planned = planFor(request, prepared, facts, allocation);
-        const { plan } = planned;
-        mark("planned");
-        const record = { ...intent, allocation, ...planned, ...(shared ? inCommon(planned.guest) : {}) };
-        writeRecord(record);
-        mark("record");
-        const links = new KnownLinks();
-        links.add(prepared.parentWhere, facts.parent.name, facts.parent);
-        const lockHost = (): Disposable => lockShared(facts.parent.name, plan);
-        const said = await applyPlan(plan, places, {
-          links,
-          ownerOf: (ip) => ownerOf(ip, request.key),
-          attachmentsOn: (parent) => attachmentsOn(parent, request.key),
-          lockHost,
-        });
-        mark("applied");
-        try {
-          const obstacles = obstaclesOf(request, places, facts.parent, record);
-          const link =
-            links.get("container", request.key.ifName) ??
-            (places.container === undefined ? undefined : findLink(places.container.netlink, request.key.ifName));
-          remarks.push(...said, ...obstacles);
-          const detail = subInterfaceOf(request.config, request.kind, allocation.port);
-          return { record, allocation, detail, link, remarks };
-        } catch (thrown) {
-          // the caller is not going to know of it
-          const failure = asFailure(thrown, `describe ${describeKey(request.key)}`);
-          throw await rollBack(failure, plan, places, lockHost);
-        }
-      } catch (thrown) {
-        const another = await setAside(thrown, request, ipam, remarks.length);
-        const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
-        const settled = shared ? failure : await givenBack(failure, request.key, ipam, allocation);
-        if (another === undefined || settled.incomplete) throw settled;
-        remarks.push(another);
-        writeRecord(intent);
-      }
+      const attached = await attempt(attaching);
+      if (attached !== undefined) return attached;
     }
   } catch (thrown) {
+    const { request, remarks } = attaching;
     const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
     if (!failure.incomplete) removeRecord(request.key); // else DEL and gc need it
     throw after(remarks, failure);
   }
 }
 
-/**
- * Reserves addresses. One that moves here from another host has its own already where both hosts reserve in one store:
- * then they are left as they are, whatever becomes of the attachment here.
- */
-async function obtain(
-  ipam: IpamProvider,
-  request: AttachRequest,
-  seat: Seat,
-): Promise<{ allocation: Allocation; shared: boolean }> {
-  const common = await inCommonStore(ipam, request);
-  if (common !== undefined) return { allocation: common, shared: true };
-  return { allocation: await ipam.allocate(request.key, askedOf(request), seat), shared: false };
+/** Tries one allocation; undefined where somebody has its address, and another may be tried. Throws `Failure`. */
+async function attempt(attaching: Attaching): Promise<Attached | undefined> {
+  const { request, ipam, prepared, facts } = attaching;
+  const common = request.moved === undefined ? undefined : await inCommonStore(ipam, request, request.moved);
+  const allocation = common ?? (await ipam.allocate(request.key, askedOf(request), seatOf(request, prepared, facts)));
+  try {
+    mark("ipam");
+    const record = planned(attaching, allocation, common !== undefined);
+    const options = optionsFor(attaching, record.plan);
+    const said = await applyPlan(record.plan, prepared.places, options);
+    mark("applied");
+    try {
+      return attachedBy(attaching, record, allocation, said, options.links);
+    } catch (thrown) {
+      // the caller is not going to know of it
+      const failure = asFailure(thrown, `describe ${describeKey(request.key)}`);
+      throw await rollBack(failure, record.plan, prepared.places, options.lockHost);
+    }
+  } catch (thrown) {
+    await setAside(thrown, attaching, allocation, common !== undefined);
+    return undefined;
+  }
+}
+
+/** Plans for an allocation, and writes the record of it. */
+function planned(
+  { request, prepared, facts, intent }: Attaching,
+  allocation: Allocation,
+  shared: boolean,
+): AttachmentRecord {
+  const plan = planFor(request, prepared, facts, allocation);
+  mark("planned");
+  const record = { ...intent, allocation, ...plan, ...(shared ? inCommon(plan.guest) : {}) };
+  writeRecord(record);
+  mark("record");
+  return record;
+}
+
+interface Options extends PlanOptions {
+  readonly links: KnownLinks;
+  readonly lockHost: () => Disposable;
+}
+
+function optionsFor({ request: { key }, prepared, facts: { parent } }: Attaching, plan: Plan): Options {
+  const links = new KnownLinks();
+  links.add(prepared.parentWhere, parent.name, parent);
+  return {
+    links,
+    ownerOf: (ip) => ownerOf(ip, key),
+    attachmentsOn: (name) => attachmentsOn(name, key),
+    lockHost: () => lockShared(parent.name, plan),
+  };
+}
+
+function attachedBy(
+  { request, prepared: { places }, facts, remarks }: Attaching,
+  record: AttachmentRecord,
+  allocation: Allocation,
+  said: readonly string[],
+  links: KnownLinks,
+): Attached {
+  const obstacles = obstaclesOf(request, places, facts.parent, { ...record, allocation });
+  const { ifName } = request.key;
+  const link =
+    links.get("container", ifName) ??
+    (places.container === undefined ? undefined : findLink(places.container.netlink, ifName));
+  remarks.push(...said, ...obstacles);
+  const detail = subInterfaceOf(request.config, request.kind, allocation.port);
+  return { record, allocation, detail, link, remarks };
 }
 
 function inCommon(guest: GuestRecord | undefined): { guest?: GuestRecord } {
   return guest === undefined ? {} : { guest: { ...guest, commonStore: true } };
 }
 
-/** What one that moves here has reserved where this host reserves too; undefined where it is another store, or none moves. */
-async function inCommonStore(ipam: IpamProvider, { key, moved }: AttachRequest): Promise<Allocation | undefined> {
-  if (moved === undefined) return undefined;
+/**
+ * One that moves here from another host has its own addresses already where both hosts reserve in one store: then they are
+ * left as they are, whatever becomes of the attachment here. Undefined where it is another store.
+ */
+async function inCommonStore(
+  ipam: IpamProvider,
+  { key }: AttachRequest,
+  moved: Allocation,
+): Promise<Allocation | undefined> {
   try {
     await ipam.check(key, addressesOf(moved), moved.port);
     return moved;
@@ -154,15 +198,15 @@ function askedOf({ ips, moved }: AttachRequest): readonly string[] {
   return moved === undefined ? ips : addressesOf(moved);
 }
 
-/** Refuses what would change the links of others on the parent. Throws `Failure` (`config`). */
-async function requireFree(
-  { key }: AttachRequest,
-  { detail, parentWhere, places }: Prepared,
-  { parent }: Facts,
-): Promise<void> {
+/** Refuses an ipvlan that would change the links of others on the parent. Throws `Failure` (`config`). */
+async function requireMode({
+  request: { key },
+  prepared: { detail, parentWhere, places },
+  facts,
+}: Pick<Attaching, "request" | "prepared" | "facts">): Promise<void> {
   if (detail.kind !== "ipvlan") return;
-  const { requireMode } = await import("./ipvlan-mode.ts");
-  requireMode((places.at(parentWhere) ?? places.host).netlink, parent, parentWhere, detail.mode, key);
+  const ipvlan = await import("./ipvlan-mode.ts");
+  ipvlan.requireMode((places.at(parentWhere) ?? places.host).netlink, facts.parent, parentWhere, detail.mode, key);
 }
 
 /** What stands in its way from the start: what can be told at once, without reading firewalls or open files. */
@@ -191,10 +235,28 @@ function after(remarks: readonly string[], failure: Failure): Failure {
 }
 
 /**
- * Where another address may be tried because somebody else has this one, puts it into quarantine.
- * @returns what was done, in words; undefined where it was no conflict, or no other address can be had
+ * After a failure gives the addresses back, and throws it; where somebody else has this one and another may be tried, puts
+ * it into quarantine and notes that.
  */
 async function setAside(
+  thrown: unknown,
+  { request, ipam, intent, remarks }: Attaching,
+  allocation: Allocation,
+  shared: boolean,
+): Promise<void> {
+  const another = await quarantined(thrown, request, ipam, remarks.length);
+  const failure = asFailure(thrown, `attach ${describeKey(request.key)}`);
+  const settled = shared ? failure : await givenBack(failure, request.key, ipam, allocation);
+  if (another === undefined || settled.incomplete) throw settled;
+  remarks.push(another);
+  writeRecord(intent);
+}
+
+/**
+ * Puts an address that somebody else has into quarantine.
+ * @returns what was done, in words; undefined where it was no conflict, or no other address can be had
+ */
+async function quarantined(
   thrown: unknown,
   { key, config, ips }: AttachRequest,
   ipam: IpamProvider,
@@ -233,16 +295,17 @@ export async function previewAttach(
   const prepared = prepare(request, cloud);
   using _places = prepared.places;
   const facts = await gather(request, prepared);
-  await requireFree(request, prepared, facts);
+  await requireMode({ request, prepared, facts });
   const seat = seatOf(request, prepared, facts);
-  const allocation = (await inCommonStore(ipam, request)) ?? (await ipam.preview(request.key, askedOf(request), seat));
+  const { moved } = request;
+  const common = moved === undefined ? undefined : await inCommonStore(ipam, request, moved);
+  const allocation = common ?? (await ipam.preview(request.key, askedOf(request), seat));
   return { ...planFor(request, prepared, facts, allocation), allocation };
 }
 
 /** An earlier attachment of this key: one that is still there is refused, one whose link is gone is cleared away. */
-async function replaceRemains(key: Key, places: Places, ipam: IpamProvider): Promise<void> {
-  const former = readRecord(key);
-  if (former === undefined) return;
+async function replaceRemains(former: AttachmentRecord, places: Places, ipam: IpamProvider): Promise<void> {
+  const { key } = former;
   const isSame = isOfThisBoot(former) && former.netnsInode === places.container?.inode;
   const nl = isSame ? places.container?.netlink : undefined;
   const { foreignLink, process } = former.guest ?? {};

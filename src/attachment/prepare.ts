@@ -4,6 +4,7 @@ import type { DelegateCall } from "../ipam/delegated.ts";
 import type { Allocation, CloudPort, Seat } from "../ipam/provider.ts";
 import { randomBytes } from "../kernel/libc.ts";
 import type { Link } from "../kernel/links.ts";
+import type { Netlink } from "../kernel/netlink.ts";
 import type { Cloud } from "../plan/cloud.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
@@ -14,7 +15,7 @@ import type { NetworkConfig } from "./config.ts";
 import type { Detail, Kind } from "./kinds.ts";
 import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict-detection.ts";
 import { guestOf, guestRecord, type GuestRequest } from "./guest.ts";
-import { hostAccessOf, type HostFacts } from "./host-access.ts";
+import { type HostAccess, hostAccessOf, type HostFacts } from "./host-access.ts";
 import { checkKey, type Key } from "./key.ts";
 import { formerLink } from "./marks.ts";
 import { findParent } from "./parent.ts";
@@ -100,26 +101,56 @@ export interface Facts {
   readonly hostIps: readonly string[];
 }
 
-/** What the host says of the parent, host access and its own addresses. Throws `Failure`. */
-export async function gather(
-  request: AttachRequest,
-  { places, detail, parentWhere }: Prepared,
-  common?: Common,
-): Promise<Facts> {
-  const nl = (places.at(parentWhere) ?? places.host).netlink;
-  const find = (): Link => findParent(nl, request.config.master);
-  let parent;
-  if (request.kind === "device") parent = (await import("./device.ts")).findSpare(nl, request.config);
-  else parent = parentWhere === "host" && common !== undefined ? common.parentOf(request.config, find) : find();
-  if (parent.loopback) {
-    throw new Failure("config", `use ${parent.name} as the parent: it is the loopback link`, { advice: "Name a NIC." });
-  }
+/**
+ * What the host says of the parent, host access and its own addresses; a promise where what asks for it has to be loaded.
+ * Throws `Failure`.
+ */
+export function gather(request: AttachRequest, prepared: Prepared, common?: Common): Facts | Promise<Facts> {
   const options = hostAccessOf(request.config);
+  if (request.kind === "device" || options !== undefined) return gatherMore(request, prepared, options, common);
+  return factsOf(request, prepared, usable(parentOf(request, prepared, common)), undefined);
+}
+
+async function gatherMore(
+  request: AttachRequest,
+  prepared: Prepared,
+  options: HostAccess | undefined,
+  common: Common | undefined,
+): Promise<Facts> {
+  const { places, detail } = prepared;
+  const parent = usable(
+    request.kind === "device"
+      ? (await import("./device.ts")).findSpare(parentsNetlink(prepared), request.config)
+      : parentOf(request, prepared, common),
+  );
   const host =
     options === undefined
       ? undefined
       : (await import("./gather-host.ts")).gatherHost(places.host.netlink, options, detail, parent);
-  const detection = conflictDetectionOf(request.config, detail);
+  return factsOf(request, prepared, parent, host);
+}
+
+function parentOf({ config }: AttachRequest, prepared: Prepared, common: Common | undefined): Link {
+  const find = (): Link => findParent(parentsNetlink(prepared), config.master);
+  return common === undefined || prepared.parentWhere !== "host" ? find() : common.parentOf(config, find);
+}
+
+function parentsNetlink({ places, parentWhere }: Prepared): Netlink {
+  return (places.at(parentWhere) ?? places.host).netlink;
+}
+
+function usable(parent: Link): Link {
+  if (!parent.loopback) return parent;
+  throw new Failure("config", `use ${parent.name} as the parent: it is the loopback link`, { advice: "Name a NIC." });
+}
+
+function factsOf(
+  { config }: AttachRequest,
+  { places, detail }: Prepared,
+  parent: Link,
+  host: HostFacts | undefined,
+): Facts {
+  const detection = conflictDetectionOf(config, detail);
   return { parent, host, detection, hostIps: hostIps(places, host, detection) };
 }
 

@@ -60,24 +60,30 @@ const POLL_MS = 2;
  * Waits for the lock of an attachment; of several callers with the same key one goes at a time. Throws `Failure` (`io`).
  *
  * Two attachments may share a lock file. While one of this process is at work, which may await an answer, the wait of
- * another must not block the thread: the lock would never be given back.
+ * another must not block the thread: the lock would never be given back. Then it is a promise.
  */
-export async function lockAttachment(key: Key): Promise<Disposable> {
+export function lockAttachment(key: Key): Disposable | Promise<Disposable> {
   const name = lockName(key);
+  return atWork === 0 ? working(lockNamed(name)) : lockInTurn(name);
+}
+
+async function lockInTurn(name: string): Promise<Disposable> {
   for (;;) {
     const lock = atWork === 0 ? lockNamed(name) : lockNamed(name, tryLockFile);
-    if (lock === undefined) {
-      await Bun.sleep(POLL_MS);
-      continue;
-    }
-    atWork++;
-    return {
-      [Symbol.dispose]: () => {
-        atWork--;
-        lock[Symbol.dispose]();
-      },
-    };
+    if (lock !== undefined) return working(lock);
+    await Bun.sleep(POLL_MS);
   }
+}
+
+/** The lock of one that is at work until it is disposed of. */
+function working(lock: Disposable): Disposable {
+  atWork++;
+  return {
+    [Symbol.dispose]: () => {
+      atWork--;
+      lock[Symbol.dispose]();
+    },
+  };
 }
 
 function lockName(key: Key): string {

@@ -18,7 +18,7 @@ import type { Step } from "../plan/step.ts";
 import { asFailure, type Failure } from "../report/failure.ts";
 import { ownTableRule } from "./host-access.ts";
 import { type Key, keyOfAlias } from "./key.ts";
-import { markedDevice } from "./marks.ts";
+import { aliasOf, markedDevice } from "./marks.ts";
 import { type AttachmentRecord, listRecords, lockShared } from "./record.ts";
 import { ownNodes, type SeenNode, strayNodes } from "./stray-nodes.ts";
 
@@ -137,11 +137,13 @@ function inNamespace(
   kept: Kept,
 ): Stray & { unrecorded: Unrecorded[] } {
   const own = records.filter((r) => r.netnsInode === inode);
-  const recorded = new Set(own.map((r) => r.key.ifName));
+  const recorded = new Set(own.flatMap((r) => [r.key.ifName, aliasOf(r.key)])); // it may have been renamed
   const steps: Step[] = [];
   const unrecorded: Unrecorded[] = [];
   const living = new Set<string>();
-  for (const { link, ips } of links.filter((l) => !recorded.has(l.link.name))) {
+  for (const { link, ips } of links.filter(
+    ({ link: { name, alias } }) => !recorded.has(name) && !recorded.has(alias),
+  )) {
     const key = keyOfAlias(link.alias);
     if (key === undefined || processes.length === 0) {
       steps.push(...linkStep(link, "container"));

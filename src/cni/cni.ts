@@ -1,5 +1,8 @@
 // The CNI plugin: one call, one answer on stdout, one exit status.
 import { withoutPrefix } from "../address/cidr.ts";
+import { attach, type Attached } from "../attachment/attach.ts";
+import { check } from "../attachment/check.ts";
+import { detach } from "../attachment/detach.ts";
 import { readDescriptor, writeDescriptor } from "../kernel/files.ts";
 import { setUmask, UMASK } from "../kernel/libc.ts";
 import { asFailure, Failure } from "../report/failure.ts";
@@ -55,7 +58,8 @@ export async function cni(env: Environment, stdin: () => string, calledAs: strin
     mark("stdin read");
     if (name === "VERSION") return { text: version(text), remarks: [], exitCode: 0 };
     const remarks: string[] = [];
-    const call = await readCall(name, env, text, calledAs);
+    const read = readCall(name, env, text, calledAs);
+    const call = read instanceof Promise ? await read : read;
     log("debug", "call", () => ({ verb: name, ...call.key, netns: call.netns }));
     const answer = await serve(call, remarks);
     for (const remark of remarks) log("warn", "remark", () => ({ verb: name, ...call.key, remark }));
@@ -112,52 +116,65 @@ function version(stdin: string): string {
   );
 }
 
-// A verb loads what it needs and no more: a runtime waits for every one.
-async function serve(call: Call, remarks: string[]): Promise<string> {
-  const { config, kind, key, netns, delegate } = call;
+// Each in a function of its own: of those that are not called nothing comes to be. And in a function that waits for another
+// little else is alive meanwhile, as the runtime stores and restores all of it.
+function serve(call: Call, remarks: string[]): string | Promise<string> {
   switch (call.verb) {
-    case "ADD": {
-      mark("configuration read");
-      const request = { key, kind, netns, config, mac: call.mac, ips: call.ips, delegate };
-      const { attach } = await import("../attachment/attach.ts");
-      const { record, allocation, link, remarks: said } = await attach(request);
-      remarks.push(...said);
-      mark("attached");
-      const dns = config.dns ?? allocation.dns;
-      let tap: string | undefined;
-      for (const step of record.plan) if (step.type === "tap") tap = step.path;
-      return resultJson(
-        { interfaceName: key.ifName, mac: link?.mac, mtu: link?.mtu ?? 0, sandbox: netns, allocation, dns, tap },
-        call.version,
-      );
-    }
-    case "DEL": {
-      const known: string[] = [];
-      for (const cidr of prevResultAddresses(call.prevResult, key.ifName)) known.push(withoutPrefix(cidr));
-      const { detach } = await import("../attachment/detach.ts");
-      mark("detach loaded");
-      await detach({ key, netns, config, knownIps: known, delegate });
-      return "";
-    }
-    case "CHECK": {
-      const expectedIps = prevResultAddresses(call.prevResult, key.ifName);
-      const { check } = await import("../attachment/check.ts");
-      remarks.push(...(await check({ key, netns, config, expectedIps, delegate })));
-      return "";
-    }
-    case "GC": {
-      const valid = validAttachments(config);
-      if (valid === undefined) return "";
-      const { collect } = await import("../attachment/collect.ts");
-      await collect(config, valid, delegate);
-      return "";
-    }
-    case "STATUS": {
-      const { status } = await import("../attachment/status.ts");
-      remarks.push(...(await status(config, kind, delegate)));
-      return "";
-    }
+    case "ADD":
+      return add(call, remarks);
+    case "DEL":
+      return del(call);
+    case "CHECK":
+      return verify(call, remarks);
+    case "GC":
+      return collectGarbage(call);
+    case "STATUS":
+      return tellStatus(call, remarks);
     case "VERSION":
       return versionJson(call.version);
   }
+}
+
+async function add(call: Call, remarks: string[]): Promise<string> {
+  mark("configuration read");
+  const attached = await attach(call);
+  mark("attached");
+  return resultOf(call, attached, remarks);
+}
+
+function resultOf({ key, netns, config, version: asked }: Call, attached: Attached, remarks: string[]): string {
+  const { record, allocation, link } = attached;
+  remarks.push(...attached.remarks);
+  const dns = config.dns ?? allocation.dns;
+  let tap: string | undefined;
+  for (const step of record.plan) if (step.type === "tap") tap = step.path;
+  const result = { interfaceName: key.ifName, mac: link?.mac, mtu: link?.mtu ?? 0, sandbox: netns };
+  return resultJson({ ...result, allocation, dns, tap }, asked);
+}
+
+async function del({ key, netns, config, prevResult, delegate }: Call): Promise<string> {
+  const knownIps: string[] = [];
+  for (const cidr of prevResultAddresses(prevResult, key.ifName)) knownIps.push(withoutPrefix(cidr));
+  await detach({ key, netns, config, knownIps, delegate });
+  return "";
+}
+
+async function verify({ key, netns, config, prevResult, delegate }: Call, remarks: string[]): Promise<string> {
+  const expectedIps = prevResultAddresses(prevResult, key.ifName);
+  remarks.push(...(await check({ key, netns, config, expectedIps, delegate })));
+  return "";
+}
+
+async function collectGarbage({ config, delegate }: Call): Promise<string> {
+  const valid = validAttachments(config);
+  if (valid === undefined) return "";
+  const { collect } = await import("../attachment/collect.ts");
+  await collect(config, valid, delegate);
+  return "";
+}
+
+async function tellStatus({ config, kind, delegate }: Call, remarks: string[]): Promise<string> {
+  const { status } = await import("../attachment/status.ts");
+  remarks.push(...(await status(config, kind, delegate)));
+  return "";
 }

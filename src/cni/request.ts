@@ -118,8 +118,8 @@ function ipsOf(config: NetworkConfig, args: ReadonlyMap<string, string>, task: M
   return [...new Set(texts.filter((text) => text !== ""))];
 }
 
-/** Reads a call, its requirements checked. Throws `Failure`. */
-export async function readCall(name: VerbName, env: Environment, stdin: string, calledAs: string): Promise<Call> {
+/** Reads a call, its requirements checked: at once, unless its configuration has to be explained. Throws `Failure`. */
+export function readCall(name: VerbName, env: Environment, stdin: string, calledAs: string): Call | Promise<Call> {
   const verb: Verb = verbs[name];
   const json = parseJson(stdin);
   const stated = typeof json === "object" && json !== null && "cniVersion" in json ? json.cniVersion : undefined;
@@ -134,14 +134,28 @@ export async function readCall(name: VerbName, env: Environment, stdin: string, 
       },
     );
   }
-  const config = await readConfigQuickly(json);
+  const words = { name, env, stdin, calledAs, version };
+  const config = readConfigQuickly(json);
+  return config instanceof Promise ? config.then((c) => callOf(c, words)) : callOf(config, words);
+}
+
+/** What a call says beside its configuration. */
+interface Words {
+  readonly name: VerbName;
+  readonly version: CniVersion;
+  readonly env: Environment;
+  readonly stdin: string;
+  readonly calledAs: string;
+}
+
+function callOf(config: NetworkConfig, { name, version, env, stdin, calledAs }: Words): Call {
   const args = parseArgs(env["CNI_ARGS"]);
   const key = {
     network: config.name,
     containerId: env["CNI_CONTAINERID"] ?? "",
     ifName: env["CNI_IFNAME"] ?? "",
   };
-  if (verb.requires.length > 0) checkKey(key);
+  if (verbs[name].requires.length > 0) checkKey(key);
   const task = mesosTask(config);
   const netns = env["CNI_NETNS"] ?? "";
   // it stands in records, in what `berth ls` prints, and in the commands that explain a plan

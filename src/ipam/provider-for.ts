@@ -1,5 +1,5 @@
 import type { DelegateCall } from "./delegated.ts";
-import type { HostLocalConfig } from "./host-local.ts";
+import { HostLocal, type HostLocalConfig } from "./host-local.ts";
 import type { IpamProvider } from "./provider.ts";
 import type { RangeConfig } from "./range.ts";
 import type { StaticConfig } from "./static.ts";
@@ -15,14 +15,17 @@ export interface IpamCall {
   readonly delegate: DelegateCall;
 }
 
+/** {@link providerFor} where nothing has to be loaded for it; else undefined. */
+export function providerAtHand(ipam: IpamConfig | undefined, { ipRanges = [] }: IpamCall): IpamProvider | undefined {
+  return ipam?.type === "host-local" ? new HostLocal(ipam as HostLocalConfig, ipRanges) : undefined;
+}
+
 /** The provider that a configuration names; the others are not loaded. Throws `Failure` (`config`) where its configuration cannot work. */
 export async function providerFor(ipam: IpamConfig | undefined, call: IpamCall): Promise<IpamProvider> {
+  const atHand = providerAtHand(ipam, call);
+  if (atHand !== undefined) return atHand;
   const type = ipam?.type ?? "";
   if (ipam === undefined || type === "") return (await import("./none.ts")).none;
-  if (type === "host-local") {
-    const { HostLocal } = await import("./host-local.ts");
-    return new HostLocal(ipam as HostLocalConfig, call.ipRanges ?? []);
-  }
   if (type === "static") {
     const { Static } = await import("./static.ts");
     return new Static(ipam as StaticConfig, call.delegate);

@@ -32,7 +32,6 @@ const others = lazily(
       accept4: { args: [i32, pointer, pointer, i32], returns: i32 },
       unshare: { args: [i32], returns: i32 },
       mount: { args: [pointer, pointer, pointer, u64, pointer], returns: i32 },
-      clock_gettime: { args: [i32, pointer], returns: i32 },
       umount2: { args: [pointer, i32], returns: i32 },
       syscall: { args: [i64, i64, i64, i64, i64, i64], returns: i64 },
     }).symbols,
@@ -181,11 +180,13 @@ export function mountDetached(type: string): number {
 }
 
 const CLOCK_BOOTTIME = 7;
+/** Apart from the others, which some attachments need. */
+const clocks = lazily(() => dlopen(LIBRARY, { clock_gettime: { args: [i32, pointer], returns: i32 } }).symbols);
 
 /** Seconds since the boot, those of sleep included: no clock that somebody sets (clock_gettime(2)). Throws {@link SysError}. */
 export function secondsSinceBoot(): number {
   const time = new BigInt64Array(2); // struct timespec
-  check("clock_gettime", others().clock_gettime(CLOCK_BOOTTIME, ptr(time)));
+  check("clock_gettime", clocks().clock_gettime(CLOCK_BOOTTIME, ptr(time)));
   return Number(time[0]);
 }
 

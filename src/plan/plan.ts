@@ -38,11 +38,16 @@ const others: { readonly [T in Exclude<Step["type"], keyof typeof common>]: () =
 };
 const loaded: Partial<Record<Step["type"], unknown>> = { ...common };
 
-/** Loads the types of a plan's steps. */
-async function load(plan: Plan): Promise<void> {
-  for (const { type } of plan) {
-    if (loaded[type] === undefined && type in others) loaded[type] = await others[type as keyof typeof others]();
-  }
+/** Loads the types of a plan's steps that are not loaded yet; undefined where all are. */
+function load(plan: Plan): Promise<void> | undefined {
+  const missing: (keyof typeof others)[] = [];
+  for (const { type } of plan)
+    if (loaded[type] === undefined && type in others) missing.push(type as keyof typeof others);
+  return missing.length === 0 ? undefined : loadTypes(missing);
+}
+
+async function loadTypes(types: readonly (keyof typeof others)[]): Promise<void> {
+  for (const type of types) loaded[type] = await others[type]();
 }
 
 /** The type of a step of a plan that was given to {@link load}. */
@@ -66,25 +71,43 @@ export interface PlanOptions extends PipelineOptions {
  * @returns what the caller ought to know though it succeeded, a sentence each
  */
 export async function applyPlan(plan: Plan, places: Places, options: PlanOptions = {}): Promise<readonly string[]> {
-  await load(plan);
+  const loading = load(plan);
+  if (loading !== undefined) await loading;
   const pipeline = new Pipeline(places, options);
   try {
     using section = new HostSection(options.lockHost);
-    for (const [i, step] of plan.entries()) {
-      section.enter(step.where, () => pipeline.flushOrThrow());
-      pipeline.begin(i);
-      const done = typeOf(step).apply(step, pipeline);
-      if (done instanceof Promise) await done;
-      mark(`step ${step.type}`);
-      log("debug", "apply", () => ({ step: step.type, where: step.where }));
+    for (let wait = applyFrom(0, plan, pipeline, section); wait !== undefined;) {
+      await wait.done;
+      wait = applyFrom(wait.next, plan, pipeline, section);
     }
-    pipeline.flushOrThrow();
-    mark("flushed");
     return pipeline.remarks;
   } catch (thrown) {
     const done = plan.filter((_, i) => pipeline.applied(i));
     throw await rollBack(asFailure(thrown, "apply the plan"), done, places, options.lockHost);
   }
+}
+
+/** A step that is waited for, and the one after it. */
+interface Wait {
+  readonly done: Promise<void>;
+  readonly next: number;
+}
+
+/** Applies the steps from one on, until one has to be waited for; undefined where the plan's end was reached. */
+function applyFrom(first: number, plan: Plan, pipeline: Pipeline, section: HostSection): Wait | undefined {
+  const flush = (): void => pipeline.flushOrThrow();
+  for (let i = first; i < plan.length; i++) {
+    const step = plan[i] as Step;
+    section.enter(step.where, flush);
+    pipeline.begin(i);
+    const done = typeOf(step).apply(step, pipeline);
+    mark(`step ${step.type}`);
+    log("debug", "apply", () => ({ step: step.type, where: step.where }));
+    if (done instanceof Promise) return { done, next: i + 1 };
+  }
+  pipeline.flushOrThrow();
+  mark("flushed");
+  return undefined;
 }
 
 /**
@@ -171,28 +194,49 @@ async function undoSteps(
   occasion: Occasion,
   lockHost: LockHost | undefined,
 ): Promise<Failure[]> {
-  await load(plan);
+  const loading = load(plan);
+  if (loading !== undefined) await loading;
   const pipeline = new Pipeline(places);
   using section = new HostSection(lockHost);
-  for (const [i, step] of withoutWhatGoesWithLinks(plan).toReversed().entries()) {
-    if (step.where !== "cloud" && !places.reaches(step)) continue;
+  const steps = withoutWhatGoesWithLinks(plan).toReversed();
+  for (let wait = undoFrom(0, steps, pipeline, section, occasion); wait !== undefined;) {
+    await wait.done;
+    wait = undoFrom(wait.next, steps, pipeline, section, occasion);
+  }
+  return pipeline.failures();
+}
+
+/** Undoes the steps from one on as {@link applyFrom} applies them; what fails is noted, and does not keep the others. */
+function undoFrom(
+  first: number,
+  steps: Plan,
+  pipeline: Pipeline,
+  section: HostSection,
+  occasion: Occasion,
+): Wait | undefined {
+  const flush = (): void => pipeline.flush();
+  for (let i = first; i < steps.length; i++) {
+    const step = steps[i] as Step;
+    if (step.where !== "cloud" && !pipeline.places.reaches(step)) continue;
+    const failed = (thrown: unknown): void => pipeline.fail(asFailure(thrown, `undo ${step.type}`));
     pipeline.begin(i);
     log("debug", "undo", () => ({ step: step.type, where: step.where, occasion }));
     try {
-      section.enter(step.where, () => pipeline.flush());
+      section.enter(step.where, flush);
       const done = typeOf(step).undo(step, pipeline, occasion);
-      if (done instanceof Promise) await done;
+      if (done instanceof Promise) return { done: done.catch(failed), next: i + 1 };
     } catch (thrown) {
-      pipeline.fail(asFailure(thrown, `undo ${step.type}`));
+      failed(thrown);
     }
   }
   pipeline.flush();
-  return pipeline.failures();
+  return undefined;
 }
 
 /** Compares a plan with the kernel: a sentence for each thing that does not hold. */
 export async function verifyPlan(plan: Plan, places: Places): Promise<string[]> {
-  await load(plan);
+  const loading = load(plan);
+  if (loading !== undefined) await loading;
   const found: string[] = [];
   for (const step of plan) {
     if (step.where === "cloud" && !places.reaches(step)) continue;

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { rmSync } from "node:fs";
 import { listRecords } from "../../src/attachment/record.ts";
 import { repair } from "../../src/attachment/repair.ts";
+import { findStrays } from "../../src/attachment/strays.ts";
 import { listLinks } from "../../src/kernel/links.ts";
 import { call } from "../cni/call.ts";
 import { missingKind } from "../kernel-kinds.ts";
@@ -96,6 +97,14 @@ describe("a link that was renamed", () => {
     expect(names().toSorted()).toEqual(["eth0", "eth1", "lo"]);
     expect((await call("DEL", first, { CNI_IFNAME: "eth1" })).text).toBe("");
     w.deleteLink(HOST, "eth2");
+  });
+
+  test("is no stray", async () => {
+    const json = config("macvlan");
+    await add(json);
+    rename("eth0", "lan0");
+    expect(findStrays((failure) => expect.unreachable(failure.message))).toEqual({ strays: [], unrecorded: [] });
+    expect((await call("DEL", json)).text).toBe("");
   });
 
   test("CHECK says what it is called, and repair makes no second one", async () => {

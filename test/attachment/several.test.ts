@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { compile } from "../../scripts/compile.ts";
+import { rmSync } from "node:fs";
 import { routingPlace } from "../../src/attachment/source-routing.ts";
 import { ping } from "../../src/kernel/icmp.ts";
 import { exchange } from "../../src/kernel/tcp.ts";
 import { call } from "../cni/call.ts";
+import { executablePath } from "../executable.ts";
 import { TestWorld, until } from "../world.ts";
 
 /** How many times longer than usual things take: more than once on a machine that is emulated. */
@@ -13,11 +13,11 @@ const PATIENCE = Number(process.env["BERTH_TEST_PATIENCE"] ?? 1);
 const ROUNDS = Math.ceil(20 / PATIENCE);
 
 /** Compiled, as hundreds of processes of it are started. */
-const executable = `${mkdtempSync("/run/berth-")}/berth`;
+let executable: string;
 
 let w: TestWorld;
-beforeAll(() => {
-  compile(executable);
+beforeAll(async () => {
+  executable = await executablePath();
   w = new TestWorld();
   w.sysctl("", "net/ipv6/conf/default/accept_dad", "0");
   for (const lan of ["office", "one", "two"]) w.lan(lan);

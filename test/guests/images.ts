@@ -4,7 +4,8 @@ import type { GuestImage } from "../../src/lab/guest.ts";
 import { guestInitramfs } from "../../src/lab/guest-image.ts";
 import { projectDisks } from "../vm/images.ts";
 import { debianKernel } from "../vm/kernel.ts";
-import { hash, kept } from "../vm/state.ts";
+import { hash } from "../kept.ts";
+import { store } from "../vm/state.ts";
 import { type VmImages, vmImages } from "../vm/vm.ts";
 
 /** All of it. */
@@ -25,7 +26,7 @@ const VARIABLE = "BERTH_GUEST_IMAGES";
 export async function makeImages(): Promise<void> {
   const { release, elf, modules, bzImage } = await debianKernel();
   const initramfs = guestInitramfs(release, modules);
-  const small = await kept("small", hash(initramfs), (path) => writeFileSync(path, initramfs));
+  const small = await store.get("small", hash(initramfs), (path) => writeFileSync(path, initramfs));
   const made: Images = {
     small: { kernel: elf, initramfs: small },
     bzImage,

@@ -4,7 +4,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { processNamespacePath } from "../../src/kernel/namespaces.ts";
 import { Qmp } from "../../src/vm/qmp.ts";
 import { call } from "../cni/call.ts";
-import { HOST, type Snapshot, TestWorld, until } from "../world.ts";
+import { Watcher } from "../watcher.ts";
+import { HOST, TestWorld, until } from "../world.ts";
 import { MonitoredGuest } from "./guest.ts";
 
 const main = `${import.meta.dir}/../../src/main.ts`;
@@ -28,7 +29,7 @@ const network = {
 };
 
 let w: TestWorld;
-let before: Snapshot;
+let before: unknown;
 beforeAll(() => {
   w = new TestWorld();
   w.lan("office");
@@ -43,19 +44,22 @@ beforeAll(() => {
 });
 beforeEach(() => {
   for (const state of ["/var/lib/cni", "/run/berth"]) rmSync(state, { recursive: true, force: true });
-  before = w.snapshot(HOST);
+  before = host();
 });
 afterAll(() => w[Symbol.dispose]());
 
+/**
+ * The host's state, without counts of who needs more frames of a parent: of a macvtap whose namespace ends Linux 6.18 now and
+ * then keeps them for good, as was seen before Berth was called again.
+ */
+function host(): unknown {
+  const counts = new Set(["promiscuity", "allmulti"]);
+  return JSON.parse(JSON.stringify(w.snapshot(HOST), (key, value: unknown) => (counts.has(key) ? undefined : value)));
+}
+
 /** Nothing is left in the kernel, in IPAM, in /run/berth and in /dev. */
-afterEach(async () => {
-  // a link in a namespace that has ended keeps its parent promiscuous until the kernel has taken it apart
-  let now = w.snapshot(HOST);
-  for (const end = performance.now() + 20_000; !Bun.deepEquals(now, before) && performance.now() < end;) {
-    await Bun.sleep(100);
-    now = w.snapshot(HOST);
-  }
-  expect(now).toEqual(before);
+afterEach(() => {
+  expect(host()).toEqual(before);
   const reservations = "/var/lib/cni/networks/tasks";
   const left = existsSync(reservations)
     ? readdirSync(reservations).filter((f) => /^[\da-f]*[.:]/u.test(f) && f !== ".berth")
@@ -370,6 +374,37 @@ describe("the program of a machine", () => {
       return !w.ip(HOST, "-o link show").includes("tap-vm1");
     });
     expect(existsSync(`${TAPS}/tasks:vm1:tap-vm1`)).toBe(false);
+  });
+
+  test("holds the device of a former link after its parent was made anew: check and the watcher say so until it is started anew", async () => {
+    w.ip(HOST, "link add over0 type bridge");
+    w.ip(HOST, "link set over0 up");
+    const ipam = { type: "static", addresses: [{ address: "192.168.122.78/24" }] };
+    writeFileSync("/run/over.conf", JSON.stringify({ ...network, name: "over", master: "over0", ipam }));
+    const flags = ["vm", "run", "--config", "/run/over.conf", "--name", "vm1", "--"];
+    const machine = Bun.spawn([process.execPath, main, ...flags, "sh", "-c", ": {fd}; echo up; exec sleep 60"], {
+      argv0: "berth",
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    await machine.stdout.getReader().read();
+    expect(must("check")).toContain("ok    over/vm1/tap-vm1");
+    await using watcher = new Watcher();
+    w.deleteLink(HOST, "over0");
+    // others' links have the lowest numbers that are free: the new one shall have another than the former
+    w.ip(HOST, "link add link eth1 name theirs type macvtap mode bridge");
+    w.ip(HOST, "link add over0 type bridge");
+    w.ip(HOST, "link set over0 up");
+    const sentence = /link tap-vm1: sleep \(pid \d+\) has the device of a link that is gone, and reaches nobody/u;
+    await until("the watcher has mended it", () =>
+      watcher.log.includes("mended  over/vm1/tap-vm1: link tap-vm1: is not there"),
+    );
+    await until("the watcher says what it cannot mend", () => sentence.test(watcher.log));
+    expect(berth("check")).toMatchObject({ code: 1, out: expect.stringMatching(sentence) });
+    machine.kill("SIGTERM");
+    await machine.exited;
+    expect(list()).toEqual([]);
+    w.ip(HOST, "link delete theirs");
+    w.deleteLink(HOST, "over0");
   });
 
   test("is not the runtime's: its garbage collection leaves it alone", async () => {

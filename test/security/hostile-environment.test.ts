@@ -1,18 +1,17 @@
 // The program is started by root in somebody's directory, with somebody's variables: nothing of theirs is executed.
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { until } from "../world.ts";
-import { Executable, isInstalled } from "./executable.ts";
+import { executablePath } from "../executable.ts";
 
 const HERE = "/run/hostile";
 const MARKER = "/run/executed";
 const evil = `require("node:fs").writeFileSync(${JSON.stringify(MARKER)}, process.argv.join(" "));\n`;
 
-let berth: Executable;
-beforeAll(() => {
-  berth = new Executable();
+let berth: string;
+beforeAll(async () => {
+  berth = await executablePath();
 });
-afterAll(() => berth[Symbol.dispose]());
 
 beforeEach(() => {
   for (const path of [HERE, MARKER, "/run/berth"]) rmSync(path, { recursive: true, force: true });
@@ -84,7 +83,7 @@ function run(
   env: Record<string, string> = {},
   before: readonly string[] = [],
 ): { code: number; text: string } {
-  const r = Bun.spawnSync([...before, berth.path, ...(start.args ?? [])], {
+  const r = Bun.spawnSync([...before, berth, ...(start.args ?? [])], {
     cwd: HERE,
     env: { PATH: "/usr/bin:/bin", HOME: "/root", ...start.env, ...env },
     stdin: Buffer.from(start.stdin ?? ""),
@@ -117,7 +116,7 @@ describe("a hostile working directory", () => {
       expect(existsSync(MARKER)).toBe(false);
     });
 
-    test.skipIf(!isInstalled("strace"))(
+    test.skipIf(Bun.which("strace") === null)(
       `${start.name}: no file of the directory is opened, or looked for (needs strace)`,
       () => {
         run(start, {}, TRACED);
@@ -126,22 +125,25 @@ describe("a hostile working directory", () => {
     );
   }
 
-  test.skipIf(!isInstalled("strace"))("berth docker, from its start to its end: the same (needs strace)", async () => {
-    const socket = "/run/hostile-docker/berth.sock";
-    const server = Bun.spawn([...TRACED, berth.path, "docker", "--socket", socket], {
-      cwd: HERE,
-      env: { PATH: "/usr/bin:/bin", HOME: "/root" },
-      stdio: ["ignore", "ignore", "ignore"],
-    });
-    await until("it listens", () => existsSync(socket));
-    const response = await fetch("http://docker/Plugin.Activate", { unix: socket, method: "POST", body: "{}" });
-    expect(await response.text()).toContain("NetworkDriver");
-    const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, "utf8");
-    process.kill(Number(children.trim()), "SIGTERM");
-    await server.exited;
-    expect(existsSync(MARKER)).toBe(false);
-    expectUntouched();
-  });
+  test.skipIf(Bun.which("strace") === null)(
+    "berth docker, from its start to its end: the same (needs strace)",
+    async () => {
+      const socket = "/run/hostile-docker/berth.sock";
+      const server = Bun.spawn([...TRACED, berth, "docker", "--socket", socket], {
+        cwd: HERE,
+        env: { PATH: "/usr/bin:/bin", HOME: "/root" },
+        stdio: ["ignore", "ignore", "ignore"],
+      });
+      await until("it listens", () => existsSync(socket));
+      const response = await fetch("http://docker/Plugin.Activate", { unix: socket, method: "POST", body: "{}" });
+      expect(await response.text()).toContain("NetworkDriver");
+      const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, "utf8");
+      process.kill(Number(children.trim()), "SIGTERM");
+      await server.exited;
+      expect(existsSync(MARKER)).toBe(false);
+      expectUntouched();
+    },
+  );
 
   test("an IPAM plugin is not looked for here where CNI_PATH names nothing", () => {
     Bun.spawnSync(["ip", "link", "add", "parent0", "type", "bridge"]);

@@ -1,22 +1,20 @@
 // Many calls at once, fewer than npm run test:soak makes.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync } from "node:fs";
-import { compile } from "../../scripts/compile.ts";
 import { attach } from "../../src/attachment/attach.ts";
 import { delegateFor } from "../../src/attachment/allocation.ts";
 import { detach } from "../../src/attachment/detach.ts";
 import { keyFileName, type Key } from "../../src/attachment/key.ts";
 import { readConfig } from "../../src/attachment/config-issues.ts";
+import { executablePath } from "../executable.ts";
 import { ManyHost } from "./host.ts";
 import { addAgainstDel, addDuringGc, addDuringRelease, manyAtOnce } from "./many.ts";
 
 const CONTAINERS = 40;
 
 let host: ManyHost;
-beforeAll(() => {
-  const executable = `${mkdtempSync("/run/berth-")}/berth`;
-  compile(executable);
-  host = new ManyHost(executable);
+beforeAll(async () => {
+  host = new ManyHost(await executablePath());
   for (let i = 0; i < CONTAINERS; i++) host.container(`c${i}`);
 });
 afterAll(() => host[Symbol.dispose]());

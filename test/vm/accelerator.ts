@@ -2,7 +2,8 @@
 // takes only guests of a special kernel, and others end in the middle of their boot.
 import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
 import { EMULATION, KVM } from "../../src/lab/guest.ts";
-import { hash, kept } from "./state.ts";
+import { hash } from "../kept.ts";
+import { store } from "./state.ts";
 
 /**
  * QEMU's arguments for the fastest way to run a guest here. A guest on KVM is tried once after each boot of this machine.
@@ -15,7 +16,7 @@ export async function accelerator(boots: (accel: readonly string[]) => Promise<b
     return EMULATION;
   }
   const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8");
-  const answer = await kept("kvm", hash(boot), async (path) => {
+  const answer = await store.get("kvm", hash(boot), async (path) => {
     let works = false;
     try {
       works = await boots(KVM);

@@ -14,9 +14,11 @@ import {
 import { FileTree } from "../../src/lab/cpio.ts";
 import type { GuestImage } from "../../src/lab/guest.ts";
 import { moduleFiles } from "../../src/lab/guest-kernel.ts";
+import { executableFile } from "../executable.ts";
 import { debianKernel, type Kernel, KERNEL_PACKAGE } from "./kernel.ts";
 import { download, needPrograms, output, resolve } from "./packages.ts";
-import { hash, kept, stateDirectory } from "./state.ts";
+import { hash } from "../kept.ts";
+import { store } from "./state.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 const here = import.meta.dir;
@@ -117,9 +119,9 @@ export async function systemImages(): Promise<System> {
   const resolved = await resolve(GUEST_PACKAGES, KERNEL_PACKAGE);
   const sources = [import.meta.path, `${root}src/lab/cpio.ts`, `${here}/guest/init.sh`, ...Object.values(programs)];
   const key = hash(...resolved.files, ...sources.map((f) => readFileSync(f)));
-  const directory = await kept("system", key, (path) => {
+  const directory = await store.get("system", key, (path) => {
     needPrograms({ mksquashfs: "squashfs-tools" });
-    const packages = `${stateDirectory}/packages`;
+    const packages = `${store.directory}/packages`;
     download(resolved, packages);
     const system = `${path}/unpacked`;
     mkdirSync(system, { recursive: true });
@@ -151,7 +153,7 @@ async function dependenciesDisk(): Promise<string> {
   const runtime = process.execPath;
   const { size, mtimeMs } = statSync(runtime);
   const key = hash(readFileSync(`${root}package-lock.json`), `${size} ${mtimeMs}`, TOOLS.source);
-  return kept("dependencies", key, (path) => {
+  return store.get("dependencies", key, (path) => {
     needPrograms({ mksquashfs: "squashfs-tools" });
     const tree = `${path}.tree`;
     rmSync(tree, { recursive: true, force: true });
@@ -172,11 +174,11 @@ function projectFiles(): string[] {
     .toSorted();
 }
 
-/** The project as it is now. */
+/** The project as it is now, with the program compiled: an emulated machine takes minutes for it. */
 async function projectDisk(): Promise<string> {
-  const files = projectFiles();
+  const files = [...projectFiles(), await executableFile()];
   const key = hash(...files.flatMap((f) => [f, readFileSync(root + f)]));
-  return kept("project", key, (path) => {
+  return store.get("project", key, (path) => {
     const tree = `${path}.tree`;
     rmSync(tree, { recursive: true, force: true });
     for (const f of files) {
@@ -184,7 +186,6 @@ async function projectDisk(): Promise<string> {
       copyFileSync(root + f, `${tree}/${f}`);
     }
     mkdirSync(`${tree}/node_modules`);
-    mkdirSync(`${tree}/dist`);
     pack(tree, path);
     rmSync(tree, { recursive: true });
   });

@@ -1,7 +1,8 @@
 // Debian's kernel, taken out of its package, and the uncompressed image that QEMU starts at once.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { download, needPrograms, output, resolve } from "./packages.ts";
-import { hash, kept, stateDirectory } from "./state.ts";
+import { hash } from "../kept.ts";
+import { store } from "./state.ts";
 
 /** The package that Debian's clouds use. */
 export const KERNEL_PACKAGE = "linux-image-cloud-amd64";
@@ -54,11 +55,11 @@ export interface Kernel {
 export async function debianKernel(): Promise<Kernel> {
   const resolved = await resolve([], KERNEL_PACKAGE);
   const source = readFileSync(import.meta.path);
-  const directory = await kept("kernel", hash(...resolved.files, source), (path) => {
+  const directory = await store.get("kernel", hash(...resolved.files, source), (path) => {
     needPrograms({ depmod: "kmod", xz: "xz-utils" });
-    download(resolved, `${stateDirectory}/packages`);
+    download(resolved, `${store.directory}/packages`);
     mkdirSync(path);
-    for (const file of resolved.files) output(["dpkg", "-x", `${stateDirectory}/packages/${file}`, path]);
+    for (const file of resolved.files) output(["dpkg", "-x", `${store.directory}/packages/${file}`, path]);
     const release = releaseIn(path);
     output(["depmod", "-b", path, release]);
     writeFileSync(`${path}/elf`, elfOf(readFileSync(`${path}/boot/vmlinuz-${release}`)));
