@@ -1,4 +1,4 @@
-// All series, in the order in which they run.
+// All series, in the order in which they run: those whose worlds are large come late.
 import { boundSeries } from "./series/bounds.ts";
 import { bulk } from "./series/bulk.ts";
 import { calls } from "./series/calls.ts";
@@ -7,16 +7,18 @@ import { coldStart } from "./series/cold.ts";
 import { datapath } from "./series/datapath.ts";
 import { dockerSeries } from "./series/docker.ts";
 import { growth } from "./series/growth.ts";
+import { memorySeries } from "./series/memory.ts";
 import type { Series } from "./series.ts";
 
 /** All series. */
 export const series: readonly Series[] = [
   ...calls,
-  ...growth,
-  ...bulk,
+  ...memorySeries,
+  ...boundSeries,
   ...coldStart,
   ...cloudSeries,
   ...dockerSeries,
-  ...boundSeries,
   ...datapath,
+  ...bulk,
+  ...growth,
 ];

@@ -56,11 +56,9 @@ export async function call(
 export class Attachment {
   readonly #plugin: Plugin;
   readonly #target: Target;
-  readonly #ifName: string;
   #config: Config;
 
-  constructor(plugin: Plugin, target: Target, config: Config, ifName = "eth0") {
-    this.#ifName = ifName;
+  constructor(plugin: Plugin, target: Target, config: Config) {
     this.#plugin = plugin;
     this.#target = target;
     this.#config = config;
@@ -69,19 +67,19 @@ export class Attachment {
   /** ADD. Throws where it fails or its result holds no address. */
   async add(): Promise<Cost> {
     const { prevResult: _, ...config } = this.#config;
-    const { cost, stdout } = await call(this.#plugin, "ADD", this.#target, config, { ifName: this.#ifName });
+    const { cost, stdout } = await call(this.#plugin, "ADD", this.#target, config);
     this.#config = { ...config, prevResult: resultOf(this.#plugin, stdout) };
     return cost;
   }
 
   /** CHECK, with ADD's result. Throws where it fails. */
   async check(): Promise<Cost> {
-    return (await call(this.#plugin, "CHECK", this.#target, this.#config, { ifName: this.#ifName })).cost;
+    return (await call(this.#plugin, "CHECK", this.#target, this.#config)).cost;
   }
 
   /** DEL, with ADD's result. Throws where it fails. */
   async del(): Promise<Cost> {
-    return (await call(this.#plugin, "DEL", this.#target, this.#config, { ifName: this.#ifName })).cost;
+    return (await call(this.#plugin, "DEL", this.#target, this.#config)).cost;
   }
 }
 

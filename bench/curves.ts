@@ -12,7 +12,7 @@ const LEFT = 48;
 const RIGHT = 120;
 const TOP = 24;
 const BOTTOM = 44;
-const COLOURS = ["a", "b"];
+const COLOURS = ["a", "b", "c"];
 
 /** A round number of at least this. */
 function roundUp(value: number): number {
@@ -55,10 +55,12 @@ text { font: 13px sans-serif; fill: #24292f }
 polyline { fill: none; stroke-width: 2.5 }
 polyline.a { stroke: #0969da } .dot.a { fill: #0969da }
 polyline.b { stroke: #bc4c00 } .dot.b { fill: #bc4c00 }
+polyline.c { stroke: #6e7781 } .dot.c { fill: #6e7781 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .grid { stroke: #3d444d }
   polyline.a { stroke: #58a6ff } .dot.a { fill: #58a6ff }
   polyline.b { stroke: #f0883e } .dot.b { fill: #f0883e }
+  polyline.c { stroke: #8b949e } .dot.c { fill: #8b949e }
 }
 </style>
 ${[...grid, ...ticks, ...lines].join("\n")}

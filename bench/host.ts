@@ -1,6 +1,9 @@
 // The host that the bench runs on: namespaces of its own, so that the machine's interfaces and state are never touched.
 import { availableParallelism, cpus, loadavg, release } from "node:os";
 import { mount, MS_PRIVATE, MS_REC } from "../src/kernel/libc.ts";
+import { findLink, newVethPair } from "../src/kernel/links.ts";
+import { addNamedNamespace, deleteNamedNamespace, openNamespace } from "../src/kernel/namespaces.ts";
+import { Netlink } from "../src/kernel/netlink.ts";
 import { HOST, World } from "../src/lab/world.ts";
 
 const namespaces = "--user --map-root-user --net --mount --pid --fork --kill-child --mount-proc".split(" ");
@@ -27,6 +30,27 @@ export function hideMachine(): void {
   mount("sysfs", "/sys", "sysfs", 0); // the former one shows the outer namespace's links
   mount("tmpfs", "/run", "tmpfs", 0, "mode=0755");
   mount("tmpfs", "/var/lib", "tmpfs", 0, "mode=0755");
+}
+
+const LAST = "bench-last";
+const POLL_MS = 20;
+/** A kernel that needs longer for what has ended has other things to do. */
+const CLEAN_MS = 60_000;
+
+/**
+ * Waits until the kernel has taken apart the namespaces that have ended, so that it does not do so while something else is
+ * measured. It takes them in the order of their end (netns_wq of net/core/net_namespace.c): one that ends now is the last,
+ * and what shows its end is that its link's other end is gone.
+ */
+export async function cleanedUp(): Promise<void> {
+  using nl = new Netlink();
+  {
+    using namespace = openNamespace(addNamedNamespace(LAST));
+    nl.do(newVethPair(LAST, "end", namespace.fd));
+  }
+  deleteNamedNamespace(LAST);
+  const limit = performance.now() + CLEAN_MS;
+  while (findLink(nl, LAST) !== undefined && performance.now() < limit) await Bun.sleep(POLL_MS);
 }
 
 /** A host on a LAN: its NIC is `parent`. */

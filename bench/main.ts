@@ -2,7 +2,15 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { buildHost, describeMachine, hideMachine, inNamespaces, machine, namespacesRefused } from "./host.ts";
+import {
+  buildHost,
+  cleanedUp,
+  describeMachine,
+  hideMachine,
+  inNamespaces,
+  machine,
+  namespacesRefused,
+} from "./host.ts";
 import type { Count } from "./pairs.ts";
 import { berthPlugin, findPeer, noPeer, type Plugin } from "./plugins.ts";
 import { series } from "./all.ts";
@@ -17,8 +25,6 @@ import { table } from "./table.ts";
 const root = new URL("..", import.meta.url).pathname;
 const PARENT = "lan0";
 const TOGETHER = 50;
-/** The kernel takes namespaces apart some time after their end, milliseconds. */
-const SETTLE_MS = 1000;
 
 const usage = `Usage: npm run bench -- [OPTION…]
   --quick        fewer pairs: under a minute
@@ -50,7 +56,7 @@ function options(): ReturnType<typeof parseArgs<{ options: typeof flags }>>["val
 }
 
 function countOf(quick: boolean): Count {
-  return quick ? { pairs: 20, warmUp: 3 } : { pairs: 100, warmUp: 5 };
+  return quick ? { pairs: 20, warmUp: 3, limitS: 3 } : { pairs: 100, warmUp: 5, limitS: 30 };
 }
 
 function sizesOf(quick: boolean): Bench["sizes"] {
@@ -64,12 +70,13 @@ async function inside(plugins: readonly Plugin[], count: Count, sizes: Bench["si
   hideMachine();
   const rows: Row[] = [];
   for (const { name, run } of series.filter((s) => s.name.includes(only))) {
-    console.error(`measuring ${name} …`);
+    const start = performance.now();
     {
       using world = buildHost(PARENT);
       rows.push(...(await run({ world, parent: PARENT, plugins, count, together: TOGETHER, sizes })));
     }
-    await Bun.sleep(SETTLE_MS);
+    await cleanedUp();
+    console.error(`${name}: measured in ${((performance.now() - start) / 1000).toFixed(0)} s`);
   }
   let trace: Trace | undefined;
   if (only === "") {
@@ -147,10 +154,18 @@ ${table(rows, o.peer === undefined)}`);
     );
   }
   if (o.docs) {
-    writeFileSync(`${root}docs/performance.md`, pageOf({ where, pairs: count.pairs, rows, trace }));
-    const curves = (["Berth's", "peer's"] as const).map((label) => ({ label, points: curveOf(rows, label) }));
+    const page = pageOf({ where, pairs: count.pairs, rows, trace });
+    writeFileSync(`${root}docs/performance.md`, page.text);
+    const curves = (["Berth's", "peer's", "the kernel's"] as const).map((label) => ({
+      label,
+      points: curveOf(rows, label),
+    }));
     writeFileSync(`${root}docs/performance.svg`, drawCurves(curves.filter((c) => c.points.length > 0)));
     Bun.spawnSync(["npx", "bun", "fmt", "--no-script", "docs/performance.md"], { cwd: root });
+    for (const name of page.unexplained) {
+      console.error(`${name}: it misses its target, and bench/page.ts has no reason. Find it, or mend it.`);
+    }
+    if (page.unexplained.length > 0) return 1;
   }
   return 0;
 }

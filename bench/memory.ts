@@ -82,3 +82,30 @@ export async function memoryOfAdd(plugin: Plugin, target: Target, config: Config
   resultOf(plugin, stdout);
   return memory;
 }
+
+/** The peak memory of a program that needs no input, and ends by itself. */
+export async function memoryOfProgram(executable: string): Promise<Memory> {
+  const p = Bun.spawn([executable], { env: {}, stdin: "ignore", stdout: "ignore", stderr: "ignore" });
+  const memory = watch(p.pid);
+  if ((await p.exited) !== 0) throw new Error(`${executable}: exit status ${p.exitCode}`);
+  return memory;
+}
+
+/** A peak that was looked at less often is measured anew, in this many calls at most. */
+const ENOUGH_LOOKS = 40;
+const ATTEMPTS = 5;
+
+/** The peak of a few calls, numbered from 0 on: of one that other programs interrupted it would be missed. */
+export async function peakOf(call: (attempt: number) => Promise<Memory>): Promise<Memory> {
+  const seen: Memory[] = [];
+  for (let attempt = 0; attempt < ATTEMPTS && (seen.at(-1)?.looks ?? 0) < ENOUGH_LOOKS; attempt++) {
+    seen.push(await call(attempt));
+  }
+  const most = (of: (m: Memory) => number): number => Math.max(...seen.map(of));
+  return {
+    largest: most((m) => m.largest),
+    anonymous: most((m) => m.anonymous),
+    together: most((m) => m.together),
+    looks: most((m) => m.looks),
+  };
+}

@@ -6,7 +6,12 @@ export interface Count {
   readonly pairs: number;
   /** Pairs before the counted ones: page cache, kernel modules, state directories. */
   readonly warmUp: number;
+  /** Seconds after which no further pair is begun, once there are {@link FEWEST}; absent: no limit. */
+  readonly limitS?: number;
 }
+
+/** So many pairs are measured however long they take. */
+const FEWEST = 5;
 
 /** What both sides measured; values of one index are one pair. The peer's are none where there is no peer. */
 export interface Measured {
@@ -31,7 +36,10 @@ export async function inPairs<Name extends string>(
     Name,
     Measured
   >;
+  const start = performance.now();
+  const late = (): boolean => performance.now() - start > (count.limitS ?? Infinity) * 1000;
   for (let pair = 0; pair < count.warmUp + count.pairs; pair++) {
+    if (pair >= count.warmUp + FEWEST && late()) break;
     const order = pair % 2 === 0 ? plugins : plugins.toReversed();
     for (const name of names) {
       for (const plugin of order) {

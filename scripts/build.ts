@@ -2,14 +2,25 @@
 // which order it uses its code; the second one has its code in that order, of which a CNI call then reads fewer pages.
 //
 // The run needs namespaces of its own. Where the system forbids them, the first executable stays, which is as good but slower.
-import { chmodSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { buildHost, hideMachine, inNamespaces, namespacesRefused } from "../bench/host.ts";
 import { environment, type Verb } from "../bench/calls.ts";
 import { berthPlugin, networkConfig } from "../bench/plugins.ts";
-import { compile } from "./compile.ts";
+import { bundle } from "./bundle.ts";
+import { compileModules } from "./compile.ts";
 
-const executable = `${new URL("../", import.meta.url).pathname}dist/berth`;
+const dist = new URL("../dist", import.meta.url).pathname;
+const executable = `${dist}/berth`;
 const PARENT = "eth1";
 
 /** Writes it once more, in one go: the page cache then holds it in large pieces, which a start maps with fewer page faults. */
@@ -62,11 +73,13 @@ function orders(directory: string): string[] {
 if (process.argv[2] === "--train") {
   train(process.argv[3] ?? "");
 } else {
-  await compile(executable);
+  mkdirSync(dist, { recursive: true });
+  const modules = await bundle();
+  compileModules(modules, executable);
   const directory = mkdtempSync(`${tmpdir()}/berth-build-`);
   try {
     const found = orders(directory);
-    if (found.length > 0) await compile(executable, `--bytecode-order=${found.join(",")}`);
+    if (found.length > 0) compileModules(modules, executable, `--bytecode-order=${found.join(",")}`);
     rewrite();
   } finally {
     rmSync(directory, { recursive: true, force: true });

@@ -83,6 +83,7 @@ export async function bundle(): Promise<ReadonlyMap<string, string>> {
   const modules = new Map<string, string>();
   for (const file of output) {
     if (file.type !== "chunk") continue;
+    // the others are left to bun build: terser takes seconds for them, which no call would get back
     modules.set(file.fileName, file.name === HOT ? await shrunk(file.code) : file.code);
   }
   return modules;

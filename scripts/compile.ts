@@ -1,7 +1,7 @@
 // The program as one executable.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import { bundle } from "./bundle.ts";
 
 /** Whatever is not said here is Bun's default. docs/performance.md has what each is worth. */
@@ -24,14 +24,38 @@ const flags = [
 export const COMPILE_MS = 300_000;
 
 /** Compiles the program into an executable. Throws with what the compilers say. */
-export async function compile(executable: string, ...more: readonly string[]): Promise<void> {
+export async function compile(executable: string): Promise<void> {
+  compileModules(await bundle(), executable);
+}
+
+/** Compiles the program's modules, as `bundle` makes them, into an executable. Throws with what the compiler says. */
+export function compileModules(
+  modules: ReadonlyMap<string, string>,
+  executable: string,
+  ...more: readonly string[]
+): void {
   const directory = mkdtempSync(`${tmpdir()}/berth-program-`);
   try {
-    for (const [name, code] of await bundle()) writeFileSync(`${directory}/${name}`, code);
-    const command = [process.execPath, "build", "./main.js", ...flags, ...more, "--outfile", resolve(executable)];
-    const r = Bun.spawnSync(command, { cwd: directory, stdout: "pipe", stderr: "pipe" });
-    if (r.exitCode !== 0) throw new Error(`bun build: ${r.stderr.toString()}${r.stdout.toString()}`);
+    for (const [name, code] of modules) writeFileSync(`${directory}/${name}`, code);
+    const compiled = `${directory}/compiled/program`; // it has its source's maps within; the files of them are left behind
+    compileFile(`${directory}/main.js`, compiled, ...more);
+    copyFileSync(compiled, executable);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** Compiles a file, and what it imports, as the program is compiled. Throws with what the compiler says. */
+export function compileFile(source: string, executable: string, ...more: readonly string[]): void {
+  const command = [
+    process.execPath,
+    "build",
+    `./${basename(source)}`,
+    ...flags,
+    ...more,
+    "--outfile",
+    resolve(executable),
+  ];
+  const r = Bun.spawnSync(command, { cwd: dirname(source), stdout: "pipe", stderr: "pipe" });
+  if (r.exitCode !== 0) throw new Error(`bun build: ${r.stderr.toString()}${r.stdout.toString()}`);
 }

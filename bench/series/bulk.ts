@@ -7,6 +7,7 @@ import {
   namedNamespacePath,
   openNamespace,
 } from "../../src/kernel/namespaces.ts";
+import { OwnSysctls } from "../../src/kernel/own-sysctls.ts";
 import { Netlink } from "../../src/kernel/netlink.ts";
 import { networkConfig } from "../plugins.ts";
 import { type Bench, prepare, type Row, type Series } from "../series.ts";
@@ -35,7 +36,9 @@ function kernelOf(bench: Bench, names: readonly string[]): number {
   const parent = findLink(host, bench.parent);
   if (parent === undefined) throw new Error(`there is no ${bench.parent}`);
   let spent = 0;
+  using sysctls = new OwnSysctls(); // as berth up has
   for (const name of names) {
+    sysctls.next();
     using namespace = openNamespace(namedNamespacePath(name));
     using nl = namespace.netlink();
     const start = performance.now();

@@ -1,13 +1,8 @@
 // What a runtime waits for: ADD, CHECK, DEL, one at a time and many at once.
 import { call, type Cost } from "../calls.ts";
-import { type Memory, memoryOfAdd } from "../memory.ts";
 import { type Action, type Count, inPairs } from "../pairs.ts";
-import { networkConfig, type Plugin } from "../plugins.ts";
+import type { Plugin } from "../plugins.ts";
 import { type Bench, prepare, type Row, type Series } from "../series.ts";
-
-/** A peak that was looked at less often is measured anew, in this many ADDs at most. */
-const ENOUGH_LOOKS = 40;
-const ATTEMPTS = 5;
 
 const withHostAccess = { hostrouteif: "auto" };
 const wall = (cost: Cost): number => cost.wall;
@@ -73,7 +68,7 @@ async function onlyHostAccess(bench: Bench): Promise<Row[]> {
 
 /** Many at once: the time until the last has ended, and the processor time of all. */
 async function atOnce(bench: Bench): Promise<Row[]> {
-  const count: Count = { pairs: Math.max(3, Math.round(bench.count.pairs / 10)), warmUp: 1 };
+  const count: Count = { ...bench.count, pairs: Math.max(3, Math.round(bench.count.pairs / 10)), warmUp: 1 };
   const { together } = bench;
   const at = prepare(bench, "once", total(count) * together);
   const all = (verb: "add" | "del", cpu: Map<string, number>): Action => {
@@ -121,36 +116,6 @@ async function empty(bench: Bench): Promise<Row[]> {
   ];
 }
 
-async function memory(bench: Bench): Promise<Row[]> {
-  const count: Count = { pairs: Math.min(10, bench.count.pairs), warmUp: 1 };
-  const used = { anonymous: new Map<string, number>(), together: new Map<string, number>() };
-  const m = await inPairs(bench.plugins, count, {
-    largest: async (plugin, n) => {
-      const config = networkConfig(plugin.side, "memory", bench.parent);
-      const seen: Memory[] = [];
-      for (let attempt = 0; attempt < ATTEMPTS && (seen.at(-1)?.looks ?? 0) < ENOUGH_LOOKS; attempt++) {
-        const containerId = `memory-${plugin.side}-${n}-${attempt}`;
-        seen.push(await memoryOfAdd(plugin, { containerId, netns: bench.world.namespace(containerId) }, config));
-      }
-      const peak = {
-        largest: Math.max(...seen.map((s) => s.largest)),
-        anonymous: Math.max(...seen.map((s) => s.anonymous)),
-        together: Math.max(...seen.map((s) => s.together)),
-      };
-      used.anonymous.set(plugin.side, peak.anonymous);
-      used.together.set(plugin.side, peak.together);
-      return peak.largest;
-    },
-    anonymous: remembered(used.anonymous),
-    together: remembered(used.together),
-  });
-  return [
-    { name: "memory of one ADD: largest process", unit: "MiB", limit: 32, ...m.largest },
-    { name: "…, without pages of files", unit: "MiB", ...m.anonymous },
-    { name: "…, all its processes at once", unit: "MiB", ...m.together },
-  ];
-}
-
 /** The calls of a plugin. */
 export const calls: readonly Series[] = [
   { name: "ADD, CHECK, DEL", run: plain },
@@ -158,5 +123,4 @@ export const calls: readonly Series[] = [
   { name: "host access of an only attachment", run: onlyHostAccess },
   { name: "many at once", run: atOnce },
   { name: "empty process", run: empty },
-  { name: "memory", run: memory },
 ];

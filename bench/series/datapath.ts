@@ -14,8 +14,15 @@ import { hasIperf, measureStream, noIperf, questions, StreamServer } from "../tr
 const PEER = "neighbour";
 const PEER_ADDRESS = "10.90.2.1";
 const ROUNDS = 5;
+/** Of a quick run. */
+const FEW_ROUNDS = 2;
+const MANY_PAIRS = 50;
 const SECONDS = 1;
 const QUESTIONS = 3000;
+
+function roundsOf({ count }: Bench): number {
+  return count.pairs < MANY_PAIRS ? FEW_ROUNDS : ROUNDS;
+}
 
 /** A task on the LAN. */
 interface Task {
@@ -106,7 +113,8 @@ async function kinds(bench: Bench): Promise<Row[]> {
   tasks.push(...(await byBerth(bench, "10.90.3.10")));
   const bridge = byBridge(bench, "10.90.3.20");
   await using _server = await StreamServer.start(PEER, PEER_ADDRESS);
-  for (let round = 0; round < ROUNDS; round++) for (const task of [...tasks, bridge]) await measure(bench, task);
+  for (let round = 0; round < roundsOf(bench); round++)
+    for (const task of [...tasks, bridge]) await measure(bench, task);
   const macvlan = tasks[0] ?? bridge;
   return tasks.flatMap((task) => rowsOf(task, task.name.includes("access") ? macvlan : bridge));
 }
@@ -123,7 +131,7 @@ async function ipvlan(bench: Bench): Promise<Row[]> {
   bench.world.plug("lan", PEER, "eth0", `${PEER_ADDRESS}/16`);
   const [task, bridge] = [bySubInterface(bench, "ipvlan", detail, "10.90.3.1"), byBridge(bench, "10.90.3.20")];
   await using _server = await StreamServer.start(PEER, PEER_ADDRESS);
-  for (let round = 0; round < ROUNDS; round++) for (const t of [task, bridge]) await measure(bench, t);
+  for (let round = 0; round < roundsOf(bench); round++) for (const t of [task, bridge]) await measure(bench, t);
   return rowsOf(task, bridge);
 }
 
@@ -184,7 +192,7 @@ function broadcasts(bench: Bench, length: number | undefined, index: number): nu
 async function queues(bench: Bench): Promise<Row[]> {
   const rows: Row[] = [];
   const runs = (length: number | undefined, at: number): number[] =>
-    Array.from({ length: ROUNDS }, (_, i) => broadcasts(bench, length, at + i));
+    Array.from({ length: roundsOf(bench) }, (_, i) => broadcasts(bench, length, at + i));
   const usual = runs(undefined, 1);
   for (const [i, length] of [100, 10_000].entries()) {
     rows.push({
@@ -218,7 +226,8 @@ async function settings(bench: Bench): Promise<Row[]> {
     return { ...task, name };
   });
   await using _server = await StreamServer.start(PEER, PEER_ADDRESS);
-  for (let round = 0; round < ROUNDS; round++) for (const task of [usual, ...tasks]) await measure(bench, task);
+  for (let round = 0; round < roundsOf(bench); round++)
+    for (const task of [usual, ...tasks]) await measure(bench, task);
   return tasks.map((task) => ({
     name: `stream by macvlan, ${task.name} / the default`,
     unit: "Gbit/s",

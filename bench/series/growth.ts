@@ -2,7 +2,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { addNamedNamespace, deleteNamedNamespace } from "../../src/kernel/namespaces.ts";
 import { Attachment } from "../calls.ts";
-import { type Config, networkConfig, type Plugin } from "../plugins.ts";
+import { networkConfig, type Plugin } from "../plugins.ts";
+import { inPairs } from "../pairs.ts";
 import { kernelParts } from "./bounds.ts";
 import { type Bench, prepare, type Row, type Series } from "../series.ts";
 import { summarize } from "../statistics.ts";
@@ -10,27 +11,22 @@ import { summarize } from "../statistics.ts";
 /** So many processes make attachments at a time. */
 const PARALLEL = 4;
 const MAX_PAIRS = 30;
+/** A size's pairs take no longer, seconds. */
+const LIMIT_S = 15;
 
 const median = (values: readonly number[]): number => summarize(values)?.median ?? Number.NaN;
 
-/** Both sides' attachments share namespaces here, and a namespace has one default route. */
-function withoutRoutes(config: Config): Config {
-  return { ...config, ipam: { ...(config["ipam"] as object), routes: [] } };
-}
-
-/** Makes attachments of both sides until each has so many, in the same namespaces. */
-async function fill(bench: Bench, from: number, to: number, all: Attachment[], names: string[]): Promise<void> {
+/** Makes attachments, a namespace each, until there are so many; the sides take turns. */
+async function fill(bench: Bench, from: number, to: number, names: string[]): Promise<void> {
   const waiting: (() => Promise<unknown>)[] = [];
   for (let n = from; n < to; n++) {
-    const name = `growth-${n}`;
-    const netns = addNamedNamespace(name);
-    names.push(name);
-    bench.plugins.forEach((plugin, i) => {
-      const config = withoutRoutes(networkConfig(plugin.side, "growth", bench.parent));
-      const attachment = new Attachment(plugin, { containerId: `${name}-${plugin.side}`, netns }, config, `eth${i}`);
-      all.push(attachment);
-      waiting.push(() => attachment.add());
-    });
+    const containerId = `growth-${n}`;
+    const netns = addNamedNamespace(containerId);
+    names.push(containerId);
+    const plugin = bench.plugins[n % bench.plugins.length];
+    if (plugin === undefined) continue;
+    const config = networkConfig(plugin.side, "growth", bench.parent);
+    waiting.push(() => new Attachment(plugin, { containerId, netns }, config).add());
   }
   const workers = Array.from({ length: PARALLEL }, async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) await next();
@@ -41,15 +37,18 @@ async function fill(bench: Bench, from: number, to: number, all: Attachment[], n
 /** ADDs in pairs, each undone at once. */
 async function adds(bench: Bench, label: string, pairs: number): Promise<Map<Plugin, number[]>> {
   const at = prepare(bench, label, 1);
-  const times = new Map<Plugin, number[]>(bench.plugins.map((p) => [p, []]));
-  for (let pair = 0; pair < pairs; pair++) {
-    const order = pair % 2 === 0 ? bench.plugins : bench.plugins.toReversed();
-    for (const plugin of order) {
-      times.get(plugin)?.push((await at(plugin, 0).add()).wall);
-      await at(plugin, 0).del();
-    }
-  }
-  return times;
+  const { add } = await inPairs(
+    bench.plugins,
+    { pairs, warmUp: 0, limitS: LIMIT_S },
+    {
+      add: async (plugin) => {
+        const { wall } = await at(plugin, 0).add();
+        await at(plugin, 0).del();
+        return wall;
+      },
+    },
+  );
+  return new Map(bench.plugins.map((plugin) => [plugin, add[plugin.side]]));
 }
 
 /** A row of one side: its ADDs in a large world beside its ADDs in a small one. */
@@ -60,12 +59,13 @@ function growthRow(
   start: readonly number[],
   target?: number,
 ): Row {
-  return { name, unit: "ms", beside, berth: [...end], peer: [...start], ...(target === undefined ? {} : { target }) };
+  const pairs = Math.min(end.length, start.length); // a large world has fewer where the machine is slow
+  const [berth, peer] = [end.slice(0, pairs), start.slice(0, pairs)];
+  return { name, unit: "ms", beside, berth, peer, ...(target === undefined ? {} : { target }) };
 }
 
 async function attachments(bench: Bench): Promise<Row[]> {
   const pairs = Math.min(MAX_PAIRS, bench.count.pairs);
-  const all: Attachment[] = [];
   const names: string[] = [];
   const rows: Row[] = [];
   const start = await adds(bench, "start", pairs);
@@ -73,7 +73,7 @@ async function attachments(bench: Bench): Promise<Row[]> {
   let present = 0;
   const [last] = bench.sizes.host.slice(-1);
   for (const size of bench.sizes.host) {
-    await fill(bench, present, size, all, names);
+    await fill(bench, present, size, names);
     present = size;
     const now = await adds(bench, `with-${size}`, pairs);
     for (const plugin of bench.plugins) {
@@ -123,13 +123,13 @@ export const growth: readonly Series[] = [
   { name: "reservations in the range", run: reservations },
 ];
 
-/** The points of a growth curve: attachments on the host, and the median ADD in ms. */
+/** The points of a growth curve: attachments on the host, and the median ADD, or the kernel's part of one, in ms. */
 export function curveOf(
   rows: readonly Row[],
-  who: "Berth's" | "peer's",
+  who: "Berth's" | "peer's" | "the kernel's",
 ): { readonly size: number; readonly ms: number }[] {
   return rows.flatMap((row) => {
-    const found = new RegExp(`^${who} ADD with (\\d+) attachments`, "u").exec(row.name);
+    const found = new RegExp(`^${who} (?:ADD|part) with (\\d+) attachments`, "u").exec(row.name);
     return found === null ? [] : [{ size: Number(found[1]), ms: median(row.berth) }];
   });
 }

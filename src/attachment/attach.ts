@@ -12,6 +12,7 @@ import { Places } from "../plan/places.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { mark } from "../report/trace.ts";
 import { addressesOf, providersOf } from "./allocation.ts";
+import type { Common } from "./common.ts";
 import { quarantineOf } from "./conflict-detection.ts";
 import { describeKey, type Key } from "./key.ts";
 import type { Detail } from "./kinds.ts";
@@ -64,11 +65,12 @@ interface Attaching {
 /**
  * Attaches: reserves addresses, plans, writes the record, applies. Whatever fails, nothing is left behind. Throws
  * `Failure`.
+ * @param common where this process makes other attachments too
  */
-export async function attach(request: AttachRequest): Promise<Attached> {
-  const { ipam, cloud } = await providersOf(request.config, request.delegate);
+export async function attach(request: AttachRequest, common?: Common): Promise<Attached> {
+  const { ipam, cloud } = await (common ?? { providersOf }).providersOf(request.config, request.delegate);
   mark("provider");
-  const prepared = prepare(request, cloud);
+  const prepared = prepare(request, cloud, common);
   using places = prepared.places;
   mark("prepared");
   using _lock = await lockAttachment(request.key);
@@ -76,7 +78,7 @@ export async function attach(request: AttachRequest): Promise<Attached> {
   const former = readRecord(request.key);
   if (former !== undefined) await replaceRemains(former, places, ipam);
   mark("no remains");
-  const facts = await gather(request, prepared);
+  const facts = await gather(request, prepared, common);
   mark("facts");
   const intent = intentOf(request, places, facts.parent);
   writeRecord(intent); // from here on a killed process leaves a record from which everything is released

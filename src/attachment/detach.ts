@@ -2,7 +2,7 @@
 import { hostCidr } from "../address/cidr.ts";
 import type { DelegateCall } from "../ipam/delegated.ts";
 import { listAddresses } from "../kernel/addresses.ts";
-import { findLink, listLinks } from "../kernel/links.ts";
+import { findLink, type Link, listLinks } from "../kernel/links.ts";
 import type { Netlink } from "../kernel/netlink.ts";
 import { listRules } from "../kernel/rules.ts";
 import { LINK_GROUP_BERTH, RTPROT_BERTH } from "../kernel/protocol.ts";
@@ -18,7 +18,7 @@ import type { NetworkConfig } from "./config.ts";
 import { guestOf } from "./guest.ts";
 import { ownTableRule } from "./host-access.ts";
 import { checkKey, describeKey, type Key } from "./key.ts";
-import { deviceAlias, markedDevice } from "./marks.ts";
+import { aliasOf, deviceAlias, markedDevice } from "./marks.ts";
 import { routingPlace } from "./source-routing.ts";
 import {
   type AttachmentRecord,
@@ -106,19 +106,26 @@ function recogniseDevice(config: NetworkConfig, places: Places, key: Key): Devic
   return undefined;
 }
 
+/** The attachment's link, by its name or, where somebody gave it another one, by its alias. */
+function ownLink(nl: Netlink, key: Key): Link | undefined {
+  const link = findLink(nl, key.ifName);
+  if (link?.group === LINK_GROUP_BERTH) return link;
+  return listLinks(nl).find((l) => l.group === LINK_GROUP_BERTH && l.alias === aliasOf(key));
+}
+
 /** The steps that would undo an attachment of which no record is left: its link, and the host's routes to its addresses. */
 export function recognise({ key, netns, knownIps, config }: DetachRequest, places: Places): Plan {
   const nl = places.container?.netlink;
   const device = recogniseDevice(config, places, key);
   if (device !== undefined) return [device];
-  const link = nl === undefined ? undefined : findLink(nl, key.ifName);
-  const own = link?.group === LINK_GROUP_BERTH ? link : undefined;
+  const own = nl === undefined ? undefined : ownLink(nl, key);
   const addresses = nl === undefined || own === undefined ? [] : listAddresses(nl, own.index).map((a) => a.cidr.ip);
   const steps: Step[] = [...hostRoutesTo(places.host.netlink, [...addresses, ...knownIps], key)];
   if (nl !== undefined) steps.push(...rulesFor(nl, addresses, key.ifName));
   const tap = config.tap === undefined ? undefined : guestOf(config, key, netns ?? "", undefined)?.tap;
-  // a path that a configuration names may be another attachment's by now; whose link is there is known by its device
-  if (tap !== undefined && (own !== undefined || config.tap?.path === undefined)) steps.push(tap);
+  // a path that a configuration names may be another attachment's by now: whose link is there is known by its device
+  const isSure = own !== undefined || config.tap?.path === undefined;
+  if (tap !== undefined) steps.push(isSure ? tap : { ...tap, ifMarked: true });
   if (own?.detail !== undefined) {
     steps.push({
       type: "link",

@@ -7,6 +7,7 @@ import type { Step, TapStep } from "../plan/step.ts";
 import { TAPS } from "../plan/taps-directory.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { Key } from "./key.ts";
+import { aliasOf } from "./marks.ts";
 import type { Link } from "../kernel/links.ts";
 import type { AttachmentRecord, GuestRecord } from "./record.ts";
 
@@ -68,6 +69,7 @@ function tapStepOf({ tap }: NetworkConfig, key: Key, netns: string): TapStep | u
     type: "tap",
     where: process === undefined ? "host" : "container",
     tapOf: ifName,
+    owner: aliasOf(key),
     path: tap.path ?? usual,
     ...(process === undefined ? {} : { process }),
     uid: tap.owner ?? 0,

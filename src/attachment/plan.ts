@@ -51,8 +51,8 @@ function linkSteps({ key, detail, parent, parentWhere, mtu, mac, device }: PlanI
   const asked = { ...(mtu === undefined ? {} : { mtu }), ...(mac === undefined ? {} : { mac }) };
   const place = { where: "container", name: key.ifName } as const;
   if (detail.kind !== "device") {
-    const owner = mac === undefined ? {} : { owner: aliasOf(key) };
-    return [{ type: "link", ...place, parent: { name: parent.name, where: parentWhere }, detail, ...asked, ...owner }];
+    const from = { name: parent.name, where: parentWhere };
+    return [{ type: "link", ...place, parent: from, detail, ...asked, owner: aliasOf(key) }];
   }
   return device === undefined
     ? []

@@ -10,6 +10,7 @@ import type { Plan } from "../plan/plan.ts";
 import { Places } from "../plan/places.ts";
 import type { Where } from "../plan/step.ts";
 import { Failure } from "../report/failure.ts";
+import type { Common } from "./common.ts";
 import type { NetworkConfig } from "./config.ts";
 import type { Detail, Kind } from "./kinds.ts";
 import { type ConflictDetection, conflictDetectionOf, hostIps } from "./conflict-detection.ts";
@@ -62,7 +63,7 @@ export interface Prepared {
 }
 
 /** All that can be refused before the kernel is asked. Throws `Failure`. The caller disposes of the places. */
-export function prepare(request: AttachRequest, cloud: Cloud | undefined): Prepared {
+export function prepare(request: AttachRequest, cloud: Cloud | undefined, common?: Common): Prepared {
   const { config, kind } = request;
   checkKey(request.key);
   const detail = subInterfaceOf(config, kind);
@@ -83,7 +84,7 @@ export function prepare(request: AttachRequest, cloud: Cloud | undefined): Prepa
   }
   const own = kind === "vlan" || kind === "device" || !choosesMac(detail) ? undefined : randomMac(randomBytes(6));
   return {
-    places: Places.open(request.netns, cloud),
+    places: Places.open(request.netns, cloud, common?.host),
     detail,
     parentWhere: config.linkInContainer ? "container" : "host",
     asked,
@@ -104,25 +105,34 @@ export interface Facts {
  * What the host says of the parent, host access and its own addresses; a promise where what asks for it has to be loaded.
  * Throws `Failure`.
  */
-export function gather(request: AttachRequest, prepared: Prepared): Facts | Promise<Facts> {
+export function gather(request: AttachRequest, prepared: Prepared, common?: Common): Facts | Promise<Facts> {
   const options = hostAccessOf(request.config);
-  if (request.kind === "device" || options !== undefined) return gatherMore(request, prepared, options);
-  return factsOf(request, prepared, usable(findParent(parentsNetlink(prepared), request.config.master)), undefined);
+  if (request.kind === "device" || options !== undefined) return gatherMore(request, prepared, options, common);
+  return factsOf(request, prepared, usable(parentOf(request, prepared, common)), undefined);
 }
 
-async function gatherMore(request: AttachRequest, prepared: Prepared, options: HostAccess | undefined): Promise<Facts> {
+async function gatherMore(
+  request: AttachRequest,
+  prepared: Prepared,
+  options: HostAccess | undefined,
+  common: Common | undefined,
+): Promise<Facts> {
   const { places, detail } = prepared;
-  const nl = parentsNetlink(prepared);
   const parent = usable(
     request.kind === "device"
-      ? (await import("./device.ts")).findSpare(nl, request.config)
-      : findParent(nl, request.config.master),
+      ? (await import("./device.ts")).findSpare(parentsNetlink(prepared), request.config)
+      : parentOf(request, prepared, common),
   );
   const host =
     options === undefined
       ? undefined
       : (await import("./gather-host.ts")).gatherHost(places.host.netlink, options, detail, parent);
   return factsOf(request, prepared, parent, host);
+}
+
+function parentOf({ config }: AttachRequest, prepared: Prepared, common: Common | undefined): Link {
+  const find = (): Link => findParent(parentsNetlink(prepared), config.master);
+  return common === undefined || prepared.parentWhere !== "host" ? find() : common.parentOf(config, find);
 }
 
 function parentsNetlink({ places, parentWhere }: Prepared): Netlink {

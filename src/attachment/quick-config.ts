@@ -9,6 +9,6 @@ export function readConfigQuickly(json: unknown): NetworkConfig | Promise<Networ
 }
 
 async function readBySchema(json: unknown): Promise<NetworkConfig> {
-  const { readConfig } = await import("./config.ts");
+  const { readConfig } = await import("./config-issues.ts");
   return readConfig(json);
 }

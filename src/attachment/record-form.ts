@@ -207,6 +207,8 @@ function build(): Form<Omit<AttachmentRecord, "version">> {
     tap: {
       where: isWhere,
       tapOf: isLinkName,
+      owner: maybe(isText),
+      ifMarked: maybe(isTrue),
       path: isPath,
       process: maybe(isNumber),
       uid: isNumber,

@@ -1,5 +1,6 @@
 import { parseJson } from "../ipam/json.ts";
-import { type NetworkConfig, readConfig } from "./config.ts";
+import type { NetworkConfig } from "./config.ts";
+import { readConfig } from "./config-issues.ts";
 import { describeKey } from "./key.ts";
 import type { AttachmentRecord } from "./record.ts";
 

@@ -18,8 +18,9 @@ import type { Step } from "../plan/step.ts";
 import { asFailure, type Failure } from "../report/failure.ts";
 import { ownTableRule } from "./host-access.ts";
 import { type Key, keyOfAlias } from "./key.ts";
-import { markedDevice } from "./marks.ts";
+import { aliasOf, markedDevice } from "./marks.ts";
 import { type AttachmentRecord, listRecords, lockShared } from "./record.ts";
+import { ownNodes, type SeenNode, strayNodes } from "./stray-nodes.ts";
 
 /** Steps that no record knows of, in one namespace. */
 export interface Stray {
@@ -86,6 +87,7 @@ interface Kernel {
   readonly routes: readonly InstalledRoute[];
   readonly rules: readonly InstalledRule[];
   readonly namespaces: readonly Inside[];
+  readonly nodes: readonly SeenNode[];
 }
 
 const families = [4, 6] as const;
@@ -105,7 +107,7 @@ function lookInto(namespace: SeenNamespace): Inside | undefined {
   return { ...namespace, links, rules: ownRules(nl) };
 }
 
-function readKernel(nl: Netlink, failed: (failure: Failure) => void): Kernel {
+function readKernel(nl: Netlink, tapPaths: readonly string[], failed: (failure: Failure) => void): Kernel {
   const namespaces: Inside[] = [];
   for (const namespace of listNamespaces()) {
     try {
@@ -124,6 +126,7 @@ function readKernel(nl: Netlink, failed: (failure: Failure) => void): Kernel {
     routes: families.flatMap((family) => listRoutes(nl, { family, protocol: RTPROT_BERTH })),
     rules: ownRules(nl),
     namespaces,
+    nodes: ownNodes(tapPaths),
   };
 }
 
@@ -134,11 +137,13 @@ function inNamespace(
   kept: Kept,
 ): Stray & { unrecorded: Unrecorded[] } {
   const own = records.filter((r) => r.netnsInode === inode);
-  const recorded = new Set(own.map((r) => r.key.ifName));
+  const recorded = new Set(own.flatMap((r) => [r.key.ifName, aliasOf(r.key)])); // it may have been renamed
   const steps: Step[] = [];
   const unrecorded: Unrecorded[] = [];
   const living = new Set<string>();
-  for (const { link, ips } of links.filter((l) => !recorded.has(l.link.name))) {
+  for (const { link, ips } of links.filter(
+    ({ link: { name, alias } }) => !recorded.has(name) && !recorded.has(alias),
+  )) {
     const key = keyOfAlias(link.alias);
     if (key === undefined || processes.length === 0) {
       steps.push(...linkStep(link, "container"));
@@ -266,15 +271,16 @@ function onHost(kernel: Kernel, records: readonly AttachmentRecord[], kept: Kept
  * What is Berth's on the host and in all namespaces that can be reached, and of no attachment that is recorded. An
  * attachment that is under way has a record before it has anything else: the records are read last.
  * @param failed gets what keeps a namespace, or everything, from being judged: then nothing there counts as a stray
+ * @param tapPaths where networks have device nodes made, beside Berth's own directory and /dev
  */
-export function findStrays(failed: (failure: Failure) => void): Strays {
+export function findStrays(failed: (failure: Failure) => void, tapPaths: readonly string[] = []): Strays {
   using host = Places.find(undefined);
   let whole = true;
   const fail = (failure: Failure): void => {
     whole = false;
     failed(failure);
   };
-  const kernel = readKernel(host.host.netlink, fail);
+  const kernel = readKernel(host.host.netlink, tapPaths, fail);
   let readable = true;
   const records = listRecords((failure) => {
     readable = false;
@@ -285,11 +291,13 @@ export function findStrays(failed: (failure: Failure) => void): Strays {
   const guests = guestsOnHost(kernel, records, kept);
   const inside = kernel.namespaces.map((namespace) => inNamespace(namespace, records, kept));
   // what the host has may be for what cannot be looked at
-  const plan = whole ? onHost(kernel, records, kept) : [];
+  const unrecorded = [...guests, ...inside.flatMap((found) => found.unrecorded)];
+  const living = unrecorded.map((u) => u.key);
+  const plan = whole ? [...onHost(kernel, records, kept), ...strayNodes(kernel.nodes, records, living)] : [];
   const all = [{ netns: "", plan }, ...inside].filter((stray) => stray.plan.length > 0);
   return {
     strays: all.map(({ netns, plan: steps }) => ({ netns, plan: steps })),
-    unrecorded: [...guests, ...inside.flatMap((found) => found.unrecorded)],
+    unrecorded,
   };
 }
 
@@ -308,12 +316,15 @@ function parentsIn(strays: readonly Stray[]): string[] {
  * @param failed gets what could not be judged or removed
  * @returns what was removed, but for what `failed` got
  */
-export async function removeStrays(failed: (failure: Failure) => void): Promise<readonly Stray[]> {
+export async function removeStrays(
+  failed: (failure: Failure) => void,
+  tapPaths: readonly string[] = [],
+): Promise<readonly Stray[]> {
   using locks = new DisposableStack();
   const rules: Plan = [ownTableRule(4)];
-  for (const parent of parentsIn(findStrays(() => {}).strays)) locks.use(lockShared(parent, []));
+  for (const parent of parentsIn(findStrays(() => {}, tapPaths).strays)) locks.use(lockShared(parent, []));
   locks.use(lockShared(undefined, rules));
-  const { strays } = findStrays(failed);
+  const { strays } = findStrays(failed, tapPaths);
   for (const { netns, plan } of strays) {
     using places = Places.find(netns === "" ? undefined : netns);
     for (const failure of await undoPlan(plan, places)) failed(failure);
@@ -334,6 +345,8 @@ export function describeStep(step: Step): string {
       return `route ${formatCidr(step.route.dst)} dev ${step.link}`;
     case "neighbour":
       return `neighbour ${step.ip} dev ${step.link}`;
+    case "tap":
+      return `device node ${step.path}`;
     case "rule":
       return `rule from ${step.from} to table ${step.table}`;
     case "table-rule":

@@ -22,10 +22,12 @@ const PATIENCE_MS = 60_000;
 const TICK_MS = 500;
 /** The kernel does not tell when a program opens a tap device: so often it is looked for, milliseconds. */
 const TAPS_MS = 5000;
-/** So often memory that is no longer used is given back, milliseconds: it takes some 5 ms. */
-const TIDY_MS = 10_000;
+/** After so many turns memory that is no longer used is given back: it takes some 5 ms. */
+const TIDY_TURNS = 20;
 /** An attachment that is younger than this when it is first seen has just come, milliseconds. */
 const NEW_MS = 60_000;
+/** Looks that fail each in another way for so long are no race any more, milliseconds. */
+const RACE_MS = 5000;
 
 /** What a watch has to say. */
 export interface WatchReport {
@@ -35,7 +37,7 @@ export interface WatchReport {
   hindered(key: Key, sentence: string): void;
   /** What was said by {@link hindered} is over. */
   over(key: Key, sentence: string): void;
-  /** Something could not be mended. Said once, until it changes. */
+  /** Something could not be mended, and not a moment later either. Said once, until it changes. */
   failed(key: Key, failure: Failure): void;
 }
 
@@ -44,12 +46,12 @@ export async function watch(report: WatchReport): Promise<never> {
   using monitor = new Monitor();
   using nl = new Netlink();
   const watched = new Watched(report);
-  let [lookedAt, tapsAt, tidiedAt, state] = [-Infinity, -Infinity, -Infinity, ""];
+  let [lookedAt, tapsAt, turns, state] = [-Infinity, -Infinity, 0, ""];
   for (let heard = true; ; heard = monitor.wait(TICK_MS)) {
     const now = performance.now();
     const before = state;
     state = stateOfRecords();
-    const everything = heard || state !== before || now - lookedAt >= PATIENCE_MS;
+    const everything = heard || state !== before || now - lookedAt >= PATIENCE_MS || watched.inDoubt;
     const taps = now - tapsAt >= TAPS_MS;
     if (everything) lookedAt = now;
     if (taps) tapsAt = now;
@@ -63,10 +65,7 @@ export async function watch(report: WatchReport): Promise<never> {
       }
     }
     watched.announce();
-    if (now - tidiedAt >= TIDY_MS) {
-      tidiedAt = now;
-      Bun.gc(true); // this loop never gives the runtime the leisure in which it would do so by itself
-    }
+    if (++turns % TIDY_TURNS === 0) Bun.gc(true); // the runtime would do so by itself in its leisure, which it never has here
   }
 }
 
@@ -84,6 +83,8 @@ function listenIn(nl: Netlink, record: AttachmentRecord): void {
 /** What was said of an attachment, so that it is said once. */
 interface Said {
   failure: string | undefined;
+  /** How the last look failed where that was not said, and since when each one has. */
+  doubt: { readonly failure: string; readonly since: number } | undefined;
   obstacles: readonly string[];
   taps: readonly string[];
 }
@@ -101,10 +102,16 @@ class Watched {
     const name = describeKey(record.key);
     const known = this.#said.get(name);
     if (known !== undefined) return known;
-    const said: Said = { failure: undefined, obstacles: [], taps: [] };
+    const said: Said = { failure: undefined, doubt: undefined, obstacles: [], taps: [] };
     this.#said.set(name, said);
     if (Date.now() - Date.parse(record.created) < NEW_MS) this.#announcements.schedule(record);
     return said;
+  }
+
+  /** Whether a look failed and another one must tell if that is so, or only was while something changed under it. */
+  get inDoubt(): boolean {
+    for (const { doubt } of this.#said.values()) if (doubt !== undefined) return true;
+    return false;
   }
 
   /** Attachments that are gone; their key may come back as another one. */
@@ -119,7 +126,7 @@ class Watched {
     try {
       const { found } = await repair(record, "host");
       for (const sentence of found) this.#report.mended(record.key, sentence);
-      said.failure = undefined;
+      [said.failure, said.doubt] = [undefined, undefined];
       const obstacles = obstaclesOf(record);
       this.#tell(record, said.obstacles, obstacles);
       // who could not hear it while something was in the way shall hear it now
@@ -127,7 +134,14 @@ class Watched {
       said.obstacles = obstacles;
     } catch (e) {
       const failure = asFailure(e, `repair ${describeKey(record.key)}`);
+      const { doubt } = said;
+      said.doubt = undefined;
       if (failure.reason === "missing" || said.failure === failure.message) return; // detached meanwhile, or known
+      const now = performance.now();
+      if (doubt?.failure !== failure.message && now - (doubt?.since ?? now) < RACE_MS) {
+        said.doubt = { failure: failure.message, since: doubt?.since ?? now };
+        return;
+      }
       said.failure = failure.message;
       this.#report.failed(record.key, failure);
     }

@@ -1,7 +1,7 @@
 import { buildCommand } from "@stricli/core";
 import { delegateFor } from "../attachment/allocation.ts";
 import { type CloudStray, cloudStrays, collectOrphans, orphans } from "../attachment/collect.ts";
-import { readConfig } from "../attachment/config.ts";
+import { readConfig } from "../attachment/config-issues.ts";
 import { describeKey } from "../attachment/key.ts";
 import { explainUndo } from "../plan/plan.ts";
 import { asFailure, type Failure } from "../report/failure.ts";

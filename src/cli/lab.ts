@@ -10,6 +10,7 @@ interface Flags {
 
 interface TunnelFlags extends Flags {
   readonly tunnel: TunnelKind;
+  readonly vm?: string;
 }
 
 const keep = {
@@ -43,12 +44,20 @@ const tunnels = buildCommand({
   docs: {
     brief: "two hosts with tunnels to a router, virtual machines and apps on them: who reaches whom",
     fullDescription:
-      "Builds all of it in a user namespace of its own, attaches each by a CNI call, proves every pair with ICMP and TCP over IPv4 and IPv6, whole packets and the router's NAT included, and detaches. A namespace stands for each virtual machine. Needs no root, and nft or iptables for the router. Exit status 0 only if every proof held.",
+      "Builds all of it in a user namespace of its own, attaches each by a CNI call, proves every pair with ICMP and TCP over IPv4 and IPv6, whole packets and the router's NAT included, and detaches. Needs no root, and nft or iptables for the router. A namespace stands for each virtual machine, or with --vm a real one: berth vm run starts QEMU for it, with the kernel that is named (a bzImage, its modules beside it as packages have them: ../lib/modules/RELEASE) or else this host's (/boot/vmlinuz-RELEASE), and an initramfs that is made of this host's busybox, ip, ss and ping (Debian's busybox-static, iproute2, iputils-ping). That needs root, as device nodes are made, qemu-system-x86_64, and half a GiB of memory; without KVM some minutes. Exit status 0 only if every proof held.",
   },
   parameters: {
     flags: {
       json: flag.json,
       keep,
+      vm: {
+        kind: "parsed",
+        parse: flag.text,
+        brief: "real virtual machines, with this kernel; without a path with the host's own",
+        optional: true,
+        inferEmpty: true,
+        placeholder: "KERNEL",
+      },
       tunnel: {
         kind: "enum",
         values: tunnelKinds,

@@ -15,6 +15,8 @@ import { listNetworks } from "./networks.ts";
 /** What was found. */
 export interface Leftovers extends Strays {
   readonly reservations: readonly StrayReservation[];
+  /** Where networks have device nodes made. */
+  readonly tapPaths: readonly string[];
   /** What could not be judged. */
   readonly failures: readonly Failure[];
 }
@@ -26,15 +28,24 @@ function dataDirsOf(confDir: string): string[] {
   });
 }
 
+/** Where networks have device nodes of macvtaps made. */
+function tapPathsOf(confDir: string): string[] {
+  return listNetworks(confDir, () => {}).flatMap(({ json }) => {
+    const path = (json as { tap?: { path?: unknown } }).tap?.path;
+    return typeof path === "string" && path.startsWith("/") ? [path] : [];
+  });
+}
+
 /** Looks for leftovers. Throws `Failure`, `SysError`. */
 export function findLeftovers(confDir: string, graceSeconds: number): Leftovers {
   const failures: Failure[] = [];
   const failed = (failure: Failure): void => void failures.push(failure);
-  const { strays, unrecorded } = findStrays(failed);
+  const tapPaths = tapPathsOf(confDir);
+  const { strays, unrecorded } = findStrays(failed, tapPaths);
   const whole = failures.length === 0; // whoever cannot be looked at may need an address
   const search = { dataDirs: dataDirsOf(confDir), unrecorded, graceMs: graceSeconds * 1000, now: Date.now() };
   const reservations = whole ? findStrayReservations(search, failed) : [];
-  return { strays, unrecorded, reservations, failures };
+  return { strays, unrecorded, reservations, tapPaths, failures };
 }
 
 /** Each thing that would be removed, in words. */
@@ -66,7 +77,8 @@ export async function explainLeftovers({ strays, reservations }: Leftovers): Pro
 /** Removes what was found. @returns each thing that was removed, in words, and what could not be */
 export async function removeLeftovers(found: Leftovers): Promise<{ removed: string[]; failures: Failure[] }> {
   const failures: Failure[] = [];
-  const strays = found.strays.length === 0 ? [] : await removeStrays((failure) => failures.push(failure));
+  const strays =
+    found.strays.length === 0 ? [] : await removeStrays((failure) => failures.push(failure), found.tapPaths);
   const reservations: StrayReservation[] = [];
   for (const reservation of found.reservations) {
     try {

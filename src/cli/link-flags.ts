@@ -1,5 +1,6 @@
 // Flags that ask for another link than the network's configuration does: a virtual machine's beside containers.
-import { type NetworkConfig, readConfig } from "../attachment/config.ts";
+import type { NetworkConfig } from "../attachment/config.ts";
+import { readConfig } from "../attachment/config-issues.ts";
 import { guestCommands } from "../attachment/guest.ts";
 import { type Kind, kinds } from "../attachment/kinds.ts";
 import type { GuestRecord } from "../attachment/record.ts";

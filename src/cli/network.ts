@@ -1,5 +1,6 @@
 import { buildCommand, buildRouteMap } from "@stricli/core";
-import { type ConfigIssue, describeIssue, networkKeys, parseConfig } from "../attachment/config.ts";
+import { networkKeys } from "../attachment/config.ts";
+import { type ConfigIssue, describeIssue, parseConfig } from "../attachment/config-issues.ts";
 import { hostAccessOf } from "../attachment/host-access.ts";
 import { describeDevice } from "../attachment/device.ts";
 import { describeParent } from "../attachment/parent.ts";

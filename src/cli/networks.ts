@@ -1,6 +1,7 @@
 // Networks by name or file: CNI's configuration files as container runtimes keep them.
 import { readdirSync, readFileSync } from "node:fs";
-import { type NetworkConfig, readConfig } from "../attachment/config.ts";
+import type { NetworkConfig } from "../attachment/config.ts";
+import { readConfig } from "../attachment/config-issues.ts";
 import { HOST_DEVICE, kinds } from "../attachment/kinds.ts";
 import { parseJson } from "../ipam/json.ts";
 import { Failure } from "../report/failure.ts";

@@ -24,7 +24,9 @@ export function printTable(headings: readonly string[], rows: readonly (readonly
 
 /** A failure for people: what was attempted and what came of it, then what to do. */
 export function describeFailure(failure: Failure): string {
-  return failure.advice === undefined ? failure.message : `${failure.message}\n  ${failure.advice}`;
+  return failure.advice === undefined
+    ? failure.message
+    : `${failure.message}\n  ${failure.advice.replaceAll("\n", "\n  ")}`;
 }
 
 /** A failure for machines: CNI's error object. */

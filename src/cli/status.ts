@@ -1,7 +1,7 @@
 import { buildCommand } from "@stricli/core";
 import { delegateFor } from "../attachment/allocation.ts";
 import { status } from "../attachment/status.ts";
-import { readConfig } from "../attachment/config.ts";
+import { readConfig } from "../attachment/config-issues.ts";
 import { kindOf } from "../attachment/sub-interface.ts";
 import { asFailure, type Failure } from "../report/failure.ts";
 import * as flag from "./flags.ts";

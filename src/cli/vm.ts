@@ -1,7 +1,7 @@
 // berth vm: virtual machines beside containers.
 import { buildCommand, buildRouteMap } from "@stricli/core";
 import { attach, previewAttach } from "../attachment/attach.ts";
-import { readConfig } from "../attachment/config.ts";
+import { readConfig } from "../attachment/config-issues.ts";
 import { describeKey, type Key } from "../attachment/key.ts";
 import { arrive, leave } from "../attachment/presence.ts";
 import { previewRepair } from "../attachment/repair.ts";

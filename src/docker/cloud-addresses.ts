@@ -14,7 +14,7 @@ import {
   subnetFor,
 } from "./cloud.ts";
 import type { Message } from "./messages.ts";
-import type { Grant, Pool, State } from "./state.ts";
+import { type Grant, newGrant, type Pool, type State } from "./state.ts";
 
 /** Where a network's gateway stands in RequestPool's answer (libnetwork netlabel/labels.go). */
 const GATEWAY = "com.docker.network.gateway";
@@ -87,7 +87,7 @@ export class CloudAddresses {
 
   /** Reserves an address; one that an endpoint has is answered again, as dockerd that was started again asks for it. */
   async reserve(pool: Pool, cloud: CloudPool, asked: string | undefined): Promise<string> {
-    const grant: Grant = { version: 1, id: crypto.randomUUID(), pool: { ...pool, cloud }, made: Date.now() };
+    const grant = newGrant({ ...pool, cloud });
     if (asked !== undefined && this.#state.isReserved(cloudReservation(cloud, asked))) return asked;
     this.#state.grants.set(grant); // a process that is killed leaves what its successor gives back
     try {

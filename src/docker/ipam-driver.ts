@@ -14,7 +14,7 @@ import { cloudOptionNames, cloudWishOf, type EndpointPort, knowsCloud } from "./
 import { CloudAddresses, cloudReservation } from "./cloud-addresses.ts";
 import { type Message, readMessage } from "./messages.ts";
 import type { DockerNetwork } from "./options.ts";
-import { cloudPool, type Grant, type Pool, type State } from "./state.ts";
+import { ageOf, cloudPool, type Grant, newGrant, type Pool, type State } from "./state.ts";
 
 /** What is reserved for Docker has this before what tells it apart, in the place of a container id. */
 const HOLDER = "docker:";
@@ -70,8 +70,8 @@ function defaultName(pool: string): string {
   return `docker-${pool.replaceAll(":", "_").replace("/", "-")}`;
 }
 
-/** An address that nobody claimed in this time is given back when the driver starts, milliseconds. */
-const UNCLAIMED_MS = 600_000;
+/** An address that nobody claimed in this time is given back when the driver starts, seconds. */
+const UNCLAIMED_S = 600;
 
 /** The IPAM half of the plugin. The methods throw `Failure`. */
 export class IpamDriver {
@@ -90,7 +90,7 @@ export class IpamDriver {
   async tidy(failed: (failure: Failure) => void): Promise<void> {
     const aside = new Set(this.#state.networks.values().flatMap((n) => n.reserved));
     for (const grant of this.#state.grants.values()) {
-      if (grant.ip !== undefined && (aside.has(grant.ip) || Date.now() - grant.made < UNCLAIMED_MS)) continue;
+      if (grant.ip !== undefined && (aside.has(grant.ip) || ageOf(grant) < UNCLAIMED_S)) continue;
       const holder = { network: grant.pool.network, containerId: `${HOLDER}${grant.id}`, ifName: "docker" };
       if (grant.pool.cloud !== undefined) {
         try {
@@ -218,7 +218,7 @@ export class IpamDriver {
       this.#again.set(asked, reservationOf(pool, asked));
       return { Address: `${asked}/${prefix}`, Data: {} };
     }
-    const grant = { version: 1, id: crypto.randomUUID(), pool, made: Date.now() } as const;
+    const grant = newGrant(pool);
     const holder = { network: pool.network, containerId: `${HOLDER}${grant.id}`, ifName: "docker" };
     this.#state.grants.set(grant); // a process that is killed leaves what its successor gives back
     try {
@@ -324,8 +324,7 @@ export class IpamDriver {
     if (cidr === undefined || !contains(cidr, gateway))
       throw new Failure("config", `use ${gateway} as the gateway: it is not in ${pool.pool}`);
     const grant = this.#grantOf(pool, gateway);
-    if (grant === undefined)
-      this.#state.grants.set({ version: 1, id: crypto.randomUUID(), pool, made: Date.now(), ip: gateway });
+    if (grant === undefined) this.#state.grants.set({ ...newGrant(pool), ip: gateway });
     const reservations = this.#reservations(pool);
     using _lock = reservations.lock();
     reservations.reserve(gateway, `${HOLDER}gateway\r\ndocker`);

@@ -1,6 +1,7 @@
 // From the options of "docker network create -o" to a network's configuration.
 import { formatCidr, networkOf as blockAt, parseCidr } from "../address/cidr.ts";
-import { type NetworkConfig, readConfig } from "../attachment/config.ts";
+import type { NetworkConfig } from "../attachment/config.ts";
+import { readConfig } from "../attachment/config-issues.ts";
 import { hostAccessOf } from "../attachment/host-access.ts";
 import { kindOf, subInterfaceOf } from "../attachment/sub-interface.ts";
 import { Failure } from "../report/failure.ts";

@@ -3,8 +3,9 @@ import { parseJson } from "../ipam/json.ts";
 import { isThere, makeDirectory, removeFile } from "../kernel/files.ts";
 import { keepError } from "../attachment/last-errors.ts";
 import { asFailure, Failure } from "../report/failure.ts";
-import { log, newCall } from "../report/log.ts";
+import { log } from "../report/log.ts";
 import { inheritedSocket, passOn } from "./activation.ts";
+import { asCall } from "./calls.ts";
 import { Deliveries } from "./deliveries.ts";
 import { Forgotten } from "./forgotten.ts";
 import { IpamDriver } from "./ipam-driver.ts";
@@ -115,7 +116,7 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
     try {
       const text = await request.text();
       const work = async (): Promise<unknown> => await logged(path, async () => await handler(parse(path, text)));
-      return answer(200, ipam.asksCloud(path, text) ? await work() : await queue.run(work));
+      return answer(200, await asCall(() => (ipam.asksCloud(path, text) ? work() : queue.run(work))));
     } catch (thrown) {
       const failure = asFailure(thrown, `serve ${path}`);
       report.refused(path, failure);
@@ -151,9 +152,8 @@ export async function serveDocker(socket: string, report: ServerReport, api?: Do
   };
 }
 
-/** A request's work, with an id of its own in the log. */
+/** A request's work, and what is logged of it. */
 async function logged(path: string, work: () => Promise<unknown>): Promise<unknown> {
-  newCall();
   const start = performance.now();
   try {
     const done = await work();

@@ -13,6 +13,8 @@ import {
   renameFile,
   writeFile,
 } from "../kernel/files.ts";
+import { secondsSinceBoot } from "../kernel/libc.ts";
+import { bootId } from "../kernel/namespaces.ts";
 import { Failure } from "../report/failure.ts";
 import type { ExposedPort } from "../openstack/security-groups.ts";
 import type { CloudPool, EndpointPort } from "./cloud.ts";
@@ -63,12 +65,26 @@ export interface Grant {
   readonly version: typeof VERSION;
   readonly id: string;
   readonly pool: Pool;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, for who reads it: a clock can be set. */
   readonly made: number;
+  /** When that was, in seconds since which boot. Earlier Berths did not say. */
+  readonly since?: { readonly boot: string; readonly seconds: number };
   /** Absent before it is reserved. */
   readonly ip?: string;
   /** What holds it in a cloud. */
   readonly port?: EndpointPort;
+}
+
+/** A grant that is being made. */
+export function newGrant(pool: Pool): Grant {
+  const since = { boot: bootId(), seconds: secondsSinceBoot() };
+  return { version: VERSION, id: crypto.randomUUID(), pool, made: Date.now(), since };
+}
+
+/** How long ago a grant was made, seconds; for ever where that was before the boot, as who asked for it is gone. */
+export function ageOf({ since, made }: Grant): number {
+  if (since === undefined) return (Date.now() - made) / 1000;
+  return since.boot === bootId() ? secondsSinceBoot() - since.seconds : Number.POSITIVE_INFINITY;
 }
 
 // what a file must look like before anything is done by it
@@ -120,6 +136,7 @@ const GrantForm: v.GenericSchema<unknown, Grant> = v.object({
     cloud: v.exactOptional(cloudPool),
   }),
   made: v.number(),
+  since: v.exactOptional(v.object({ boot: v.string(), seconds: v.number() })),
   ip: v.exactOptional(address),
   port: v.exactOptional(port),
 });

@@ -13,6 +13,7 @@ import { Errno, SysError } from "../kernel/errno.ts";
 import {
   isMissing,
   isThere,
+  kindOf,
   linkFile,
   listDirectory,
   makeDirectory,
@@ -39,9 +40,9 @@ const MAX_BLANK = 16;
 
 /** The file's content; undefined where it is missing. A link, or whatever else is no file, is somebody's: who, is not known. */
 function read(path: string): string | undefined {
-  const status = statusOf(path, "see");
-  if (status === undefined) return undefined;
-  return status.kind === "file" ? readFileIfThere(path, "refuse") : NO_FILE;
+  const kind = kindOf(path);
+  if (kind === undefined) return undefined;
+  return kind === "file" ? readFileIfThere(path, "refuse") : NO_FILE;
 }
 
 function isExisting(e: unknown): boolean {
@@ -152,7 +153,7 @@ export class Reservations {
 
   #refuseLinks(): void {
     for (const path of [this.#path(SIDE), this.#side(), this.#path(QUARANTINE)])
-      if (statusOf(path, "see")?.kind === "link") throw new SysError(`use ${path}`, Errno.ELOOP);
+      if (kindOf(path) === "link") throw new SysError(`use ${path}`, Errno.ELOOP);
   }
 
   /** Side directories of other boots. While there is one of this boot there are no others: it is made after they are gone. */

@@ -6,11 +6,14 @@ import { makeDirectory } from "./files.ts";
 import { close, cString, lastErrno, makeCharacterDevice, openDirectoryIn } from "./libc.ts";
 import type { Device } from "./taps.ts";
 
-const { i32, u32, ptr: pointer } = FFIType;
+const { i32, i64, u32, u64, ptr: pointer } = FFIType;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_EMPTY_PATH = 0x1000;
 const O_PATH_NOFOLLOW = 0o10000000 | 0o400000 | 0o2000000; // and close-on-exec
 const STATX_BASIC_STATS = 0x7ff;
+/** An attribute that only the host's root sets and sees (xattr(7)), and that a node keeps wherever it is moved on its file system. */
+const MARK = "trusted.berth";
+const MAX_MARK = 512;
 const S_IFMT = 0o170000;
 const S_IFCHR = 0o020000;
 
@@ -21,6 +24,8 @@ function load() {
     fchownat: { args: [i32, pointer, u32, u32, i32], returns: i32 },
     chmod: { args: [pointer, u32], returns: i32 },
     unlinkat: { args: [i32, pointer, i32], returns: i32 },
+    setxattr: { args: [pointer, pointer, pointer, u64, i32], returns: i32 },
+    getxattr: { args: [pointer, pointer, pointer, u64], returns: i64 },
   }).symbols;
 }
 
@@ -49,6 +54,8 @@ export interface NodeAccess {
 /** A node as it is. */
 export interface Node extends NodeAccess {
   readonly device: Device;
+  /** Whose it is, as {@link makeNode} noted on it; absent where nobody did, or the file system cannot. */
+  readonly owner?: string;
 }
 
 function check(what: string, result: number): number {
@@ -96,12 +103,33 @@ function look(fd: number, name: string): Node | undefined {
   const v = new DataView(bytes.buffer);
   const mode = v.getUint16(28, true);
   if ((mode & S_IFMT) !== S_IFCHR) return undefined;
+  const owner = markOf(fd);
   return {
     device: { major: v.getUint32(128, true), minor: v.getUint32(132, true) },
+    ...(owner === undefined ? {} : { owner }),
     uid: v.getUint32(20, true),
     gid: v.getUint32(24, true),
     mode: mode & 0o7777,
   };
+}
+
+/** An opened file by a path, for calls that take no descriptor of a place only. */
+function pathOf(fd: number): Uint8Array {
+  return cString(`/proc/self/fd/${fd}`);
+}
+
+function markOf(fd: number): string | undefined {
+  const [path, name, value] = [pathOf(fd), cString(MARK), new Uint8Array(MAX_MARK)];
+  const length = Number(libc().getxattr(ptr(path), ptr(name), ptr(value), value.length));
+  return length < 0 ? undefined : new TextDecoder().decode(value.subarray(0, length));
+}
+
+/** Notes whose a node is; a file system that has no such attributes does without. */
+function mark(fd: number, owner: string): void {
+  const [path, name, value] = [pathOf(fd), cString(MARK), new TextEncoder().encode(owner)];
+  if (libc().setxattr(ptr(path), ptr(name), ptr(value), value.length, 0) >= 0) return;
+  const errno = lastErrno();
+  if (errno !== Errno.EOPNOTSUPP && errno !== Errno.EPERM) throw new SysError("setxattr", errno);
 }
 
 /** What is at a place: a character device's node, `"other"`, or undefined for nothing. Throws `SysError`. */
@@ -118,10 +146,10 @@ export function nodeAt(place: NodePlace): Node | "other" | undefined {
 }
 
 /**
- * Makes a node and gives it to its owner, in a directory that is there. One that is there already for the same device gets
- * owner and mode. Throws `SysError`: EEXIST where the name is taken by something else, EPERM in a user namespace.
+ * Makes a node and gives it to its user, in a directory that is there, and notes whose it is. One that is there already for
+ * the same device gets all that. Throws `SysError`: EEXIST where the name is taken by something else, EPERM in a user namespace.
  */
-export function makeNode(place: NodePlace, device: Device, { uid, gid, mode }: NodeAccess): void {
+export function makeNode(place: NodePlace, device: Device, { uid, gid, mode }: NodeAccess, owner?: string): void {
   const made = within(place, (directoryFd, name) => {
     try {
       makeCharacterDevice(directoryFd, name, device.major, device.minor);
@@ -135,7 +163,8 @@ export function makeNode(place: NodePlace, device: Device, { uid, gid, mode }: N
       if (there?.major !== device.major || there.minor !== device.minor) {
         throw new SysError(`make ${place.path}`, Errno.EEXIST);
       }
-      const [empty, self] = [cString(""), cString(`/proc/self/fd/${fd}`)];
+      if (owner !== undefined) mark(fd, owner);
+      const [empty, self] = [cString(""), pathOf(fd)];
       check(`chown ${place.path}`, libc().fchownat(fd, ptr(empty), uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
       check(`chmod ${place.path}`, libc().chmod(ptr(self), mode)); // after chown, which clears bits
     } finally {
@@ -148,15 +177,15 @@ export function makeNode(place: NodePlace, device: Device, { uid, gid, mode }: N
 
 /**
  * Removes a node.
- * @param isOurs whether the device that the node there is for is the caller's: else it stays
+ * @param isOurs whether the node that is there is the caller's: else it stays
  */
-export function removeNode(place: NodePlace, isOurs: (device: Device) => boolean): void {
+export function removeNode(place: NodePlace, isOurs: (node: Node) => boolean): void {
   within(place, (directoryFd, name) => {
     const fd = openNode(directoryFd, name);
     if (fd === undefined) return;
     try {
       const node = look(fd, place.path);
-      if (node === undefined || !isOurs(node.device)) return;
+      if (node === undefined || !isOurs(node)) return;
       const n = cString(name);
       if (libc().unlinkat(directoryFd, ptr(n), 0) < 0 && lastErrno() !== Errno.ENOENT) {
         throw new SysError(`unlink ${place.path}`, lastErrno());

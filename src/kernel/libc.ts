@@ -45,6 +45,8 @@ export function lazily<T>(make: () => T): () => T {
 
 /** setns(2), unshare(2): the network namespace (include/uapi/linux/sched.h). */
 export const CLONE_NEWNET = 0x40000000;
+/** The mount namespace. */
+export const CLONE_NEWNS = 0x20000;
 /** mount(2): a second place for what is mounted (include/uapi/linux/mount.h). */
 export const MS_BIND = 0x1000;
 /** mount(2): with all mounts below. */
@@ -175,6 +177,17 @@ export function mountDetached(type: string): number {
   } finally {
     close(context);
   }
+}
+
+const CLOCK_BOOTTIME = 7;
+/** Apart from the others, which some attachments need. */
+const clocks = lazily(() => dlopen(LIBRARY, { clock_gettime: { args: [i32, pointer], returns: i32 } }).symbols);
+
+/** Seconds since the boot, those of sleep included: no clock that somebody sets (clock_gettime(2)). Throws {@link SysError}. */
+export function secondsSinceBoot(): number {
+  const time = new BigInt64Array(2); // struct timespec
+  check("clock_gettime", clocks().clock_gettime(CLOCK_BOOTTIME, ptr(time)));
+  return Number(time[0]);
 }
 
 const O_PATH = 0o10000000;

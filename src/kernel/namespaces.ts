@@ -1,10 +1,23 @@
 import { Failure } from "../report/failure.ts";
 import { Errno, errnoText, SysError } from "./errno.ts";
 import { listDirectory, makeDirectory, readFile, removeFile, statusOf, writeFile } from "./files.ts";
-import { CLONE_NEWNET, close, mount, MS_BIND, open, setns, unmount, unshare } from "./libc.ts";
+import {
+  CLONE_NEWNET,
+  CLONE_NEWNS,
+  close,
+  mount,
+  MS_BIND,
+  MS_PRIVATE,
+  MS_REC,
+  open,
+  setns,
+  unmount,
+  unshare,
+} from "./libc.ts";
 import { Netlink } from "./netlink.ts";
 
 const OWN = "/proc/thread-self/ns/net";
+const OWN_MOUNTS = "/proc/thread-self/ns/mnt";
 /** The path of the caller's own network namespace, whoever the caller is: on a host, the host's. */
 export const OWN_NAMESPACE = "/proc/self/ns/net";
 const NAMED = "/run/netns";
@@ -19,14 +32,14 @@ type Synchronous<T> = T & (T extends PromiseLike<unknown> ? never : unknown);
  * Back to the former namespace. Where the kernel refuses that for good this process must not go on: it would take the
  * container's namespace for the host's. It ends as if it were killed, which its records are made for.
  */
-function goHome(home: number): void {
+function goHome(home: number, type = CLONE_NEWNET): void {
   for (let attempt = 1; ; attempt++) {
     try {
-      setns(home, CLONE_NEWNET);
+      setns(home, type);
       return;
     } catch (e) {
       if (attempt === RETURNS) {
-        console.error(`berth: return from a network namespace: ${String(e)}. This cannot go on from here.`);
+        console.error(`berth: return from a namespace: ${String(e)}. This cannot go on from here.`);
         process.exit(1);
       }
       Bun.sleepSync(1);
@@ -168,6 +181,27 @@ export function deleteNamedNamespace(name: string): void {
     if (!(e instanceof SysError) || (e.errno !== Errno.ENOENT && e.errno !== Errno.EINVAL)) throw e;
   }
   removeFile(path);
+}
+
+/**
+ * Makes a mount namespace in which directories are where others are, `[what, where]` each: a descriptor of it, with which it
+ * lives, and which other programs enter by its path below /proc. This thread's working directory is `/` from then on.
+ * (A file that holds it is no way: Linux 6.18 refuses now and then to mount one there.) Throws `SysError`.
+ */
+export function mountNamespace(places: readonly (readonly [what: string, where: string])[]): number {
+  const home = open(OWN_MOUNTS);
+  try {
+    unshare(CLONE_NEWNS); // this thread alone
+    try {
+      mount("none", "/", "", MS_REC | MS_PRIVATE);
+      for (const [what, where] of places) mount(what, where, "", MS_BIND);
+      return open(OWN_MOUNTS);
+    } finally {
+      goHome(home, CLONE_NEWNS);
+    }
+  } finally {
+    close(home);
+  }
 }
 
 /** Where programs keep namespaces by name: `ip netns`, CNI runtimes, Docker. */

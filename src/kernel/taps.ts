@@ -47,19 +47,44 @@ export function tapMajor(): number | undefined {
   return found === undefined ? undefined : Number(found);
 }
 
-/** The programs that have a device open, found among the open files of all processes visible in /proc. */
-export function usersOf(device: Device): TapUser[] {
-  const wanted = `${device.major}:${device.minor}`;
+/** The programs that have such a file open, found among the open files of all processes visible in /proc. */
+function usersWhere(isMeant: (fd: string) => boolean): TapUser[] {
   const users: TapUser[] = [];
   for (const pid of list("/proc")) {
     if (!/^\d+$/u.test(pid)) continue;
-    for (const fd of list(`/proc/${pid}/fd`)) {
-      if (!opens(`/proc/${pid}/fd/${fd}`, wanted)) continue;
+    if (list(`/proc/${pid}/fd`).some((fd) => isMeant(`/proc/${pid}/fd/${fd}`)))
       users.push({ pid: Number(pid), program: nameOf(pid) });
-      break;
-    }
   }
   return users;
+}
+
+/** The programs that have a device open, found among the open files of all processes visible in /proc. */
+export function usersOf(device: Device): TapUser[] {
+  const wanted = `${device.major}:${device.minor}`;
+  return usersWhere((fd) => opens(fd, wanted));
+}
+
+/**
+ * The programs that opened a node at this path when it was another device's, whose link is gone since: they hold what leads
+ * nowhere.
+ * @param device the link's that is there now
+ */
+export function usersOfFormer(path: string, { major, minor }: Device): TapUser[] {
+  return usersWhere((fd) => {
+    try {
+      const name = readLink(fd);
+      if (name !== path && name !== `${path} (deleted)`) return false;
+      const represents = statusOf(fd)?.represents;
+      return represents?.startsWith(`${major}:`) === true && represents !== `${major}:${minor}`;
+    } catch {
+      return false; // closed, or ended, meanwhile
+    }
+  });
+}
+
+/** Programs in words. */
+export function describeUsers(users: readonly TapUser[]): string {
+  return users.map((u) => `${u.program} (pid ${u.pid})`).join(", ");
 }
 
 /**
@@ -70,8 +95,7 @@ export function describeTapUsers(linkName: string, namespace?: Namespace): strin
   const device = tapDevice(linkName, namespace);
   const users = device === undefined ? [] : usersOf(device);
   if (users.length === 0) return undefined;
-  const names = users.map((u) => `${u.program} (pid ${u.pid})`).join(", ");
-  return `${names} has its tap device open and takes all its frames`;
+  return `${describeUsers(users)} has its tap device open and takes all its frames`;
 }
 
 function nameOf(pid: string): string {

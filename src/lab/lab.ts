@@ -16,7 +16,7 @@ const namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mo
 /** Runs a lab; the exit status. Throws `Failure` where this host lets nobody make namespaces. */
 export async function runLab(story: keyof typeof stories, options: LabOptions): Promise<number> {
   if (process.env[INSIDE] === story) return await inside(story, options);
-  const p = Bun.spawn(["unshare", ...howToUnshare(), ...namespaces, ...self(), ...process.argv.slice(2)], {
+  const p = Bun.spawn(["unshare", ...howToUnshare(options), ...namespaces, ...self(), ...process.argv.slice(2)], {
     env: { ...process.env, [INSIDE]: story },
     stdio: ["pipe", "inherit", "inherit"],
   });
@@ -27,23 +27,33 @@ export async function runLab(story: keyof typeof stories, options: LabOptions): 
 }
 
 /** The flags by which this user may make namespaces. Throws `Failure` with the sysctls to set where there are none. */
-function howToUnshare(): string[] {
+function howToUnshare({ vm }: LabOptions): string[] {
+  const isRoot = process.getuid?.() === 0;
+  if (vm !== undefined && !isRoot) {
+    throw new Failure(
+      "unavailable",
+      "run virtual machines: their macvtaps have device nodes, which root alone may make",
+      {
+        advice: "Run it as root (sudo), or without --vm: then a namespace stands for each of them.",
+      },
+    );
+  }
   let answer = "";
-  for (const user of [["--user", "--map-root-user"], []]) {
-    if (user.length === 0 && process.getuid?.() !== 0) break;
+  for (const user of vm === undefined ? [["--user", "--map-root-user"], []] : [[]]) {
+    if (user.length === 0 && !isRoot) break;
     // mounting sysfs is what Ubuntu's restriction forbids although unshare itself succeeds
     const probe = Bun.spawnSync(["unshare", ...user, ...namespaces, "mount", "-t", "sysfs", "sysfs", "/sys"]);
     if (probe.exitCode === 0) return user;
     answer ||= probe.stderr.toString().trim();
   }
-  throw new Failure("unavailable", `make a user namespace for the lab: ${answer}`, {
+  throw new Failure("unavailable", `make namespaces for the lab: ${answer}`, {
     advice: [
       "Run it as root, or allow user namespaces, whichever of these the host has:",
       "    sysctl -w kernel.unprivileged_userns_clone=1               (Debian)",
       "    sysctl -w kernel.apparmor_restrict_unprivileged_userns=0   (Ubuntu)",
       "    sysctl -w user.max_user_namespaces=10000                   (RHEL, hardened hosts)",
-      "  In a container, start it with CAP_SYS_ADMIN and without the default seccomp profile.",
-    ].join("\n"),
+      "In a container, start it with CAP_SYS_ADMIN and without the default seccomp profile.",
+    ],
   });
 }
 

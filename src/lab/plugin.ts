@@ -1,6 +1,6 @@
 // Calls of the plugin as a container runtime makes them, on one of a lab's hosts.
 import { makeDirectory } from "../kernel/files.ts";
-import { namedNamespacePath } from "../kernel/namespaces.ts";
+import { mountNamespace, namedNamespacePath } from "../kernel/namespaces.ts";
 import { Failure } from "../report/failure.ts";
 import { self } from "./session.ts";
 import { HOST } from "./world.ts";
@@ -27,18 +27,28 @@ export function stateOf(host: string, path: (typeof kept)[number]): string {
   return host === HOST ? path : `/run/lab/${host}${path}`;
 }
 
-/** A shell's script that runs a program where a host's own directories are in their places. */
-const ON_HOST = `
-  for path in ${kept.join(" ")}; do mount --bind "$0$path" "$path" || exit; done
-  exec "$@"
-`;
+const mounts = new Map<string, number>();
+
+/** A descriptor of a host's mount namespace, in which its own directories are in their places; kept while the lab stands. */
+function mountsOf(host: string): number {
+  let fd = mounts.get(host);
+  if (fd !== undefined) return fd;
+  for (const path of kept) for (const directory of [path, stateOf(host, path)]) makeDirectory(directory);
+  fd = mountNamespace(kept.map((path) => [stateOf(host, path), path]));
+  mounts.set(host, fd);
+  return fd;
+}
 
 /** A command as it is run on a host of the lab. */
 function onHost(host: string, command: readonly string[]): string[] {
   if (host === HOST) return [...command];
-  for (const path of kept) for (const directory of [path, stateOf(host, path)]) makeDirectory(directory);
-  const enter = ["nsenter", `--net=${namedNamespacePath(host)}`, "--"];
-  return ["unshare", "--mount", "sh", "-c", ON_HOST, `/run/lab/${host}`, ...enter, ...command];
+  const mount = `/proc/${process.pid}/fd/${mountsOf(host)}`;
+  return ["nsenter", `--net=${namedNamespacePath(host)}`, `--mount=${mount}`, "--", ...command];
+}
+
+/** The command line of `berth ARGS` on a host of the lab. */
+export function commandOn(host: string, args: readonly string[]): string[] {
+  return onHost(host, [...self(), ...args]);
 }
 
 /** Calls the plugin: a process, its environment, stdin and stdout. Its answer; throws `Failure` (`delegate`) with what it said where it failed. */
@@ -53,7 +63,7 @@ export function callPlugin({ verb, configuration, container, containerId, ifName
     PATH: process.env["PATH"],
   };
   const [program = "", ...args] = onHost(host, self());
-  const named = host === HOST ? { argv0: type } : {}; // where it is started by a shell, the configuration's type tells
+  const named = host === HOST ? { argv0: type } : {}; // nsenter starts it by its path: the configuration's type tells
   const child = Bun.spawnSync([program, ...args], { ...named, env, stdin: Buffer.from(configuration) });
   if (child.exitCode === 0) return child.stdout.toString().trim();
   throw new Failure("delegate", `call the plugin with ${verb}: ${child.stdout.toString()}${child.stderr.toString()}`);

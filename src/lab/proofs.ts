@@ -1,21 +1,12 @@
 // Proofs: what must work, or must not, between two places of a lab, by ICMP and by TCP.
 import { readdirSync } from "node:fs";
 import { ipFamily } from "../address/ip.ts";
-import { ping } from "../kernel/icmp.ts";
 import { findLinkByIndex, listLinks } from "../kernel/links.ts";
 import { listNeighbours } from "../kernel/neighbours.ts";
 import { RTPROT_BERTH } from "../kernel/protocol.ts";
 import { describeRoute, listRoutes } from "../kernel/routes.ts";
-import { exchange } from "../kernel/tcp.ts";
+import { connectBetween, pingFrom, type Speakers, type Spot } from "./talk.ts";
 import type { World } from "./world.ts";
-
-/** A place in the lab. */
-export interface Spot {
-  /** As the story calls it. */
-  readonly name: string;
-  readonly namespace: string;
-  readonly ip: string;
-}
 
 /** A proof and what came of it. */
 export interface Proof {
@@ -31,27 +22,26 @@ export interface Proof {
 
 /**
  * Pings, and where it should work exchanges bytes by TCP and looks at the source address that the other side saw.
- * @param seenAs the address that it should see; absent: the place's own
+ * @param seenAs the addresses of which it should see one; absent: the place's own
  */
-export function prove(
-  world: World,
+export async function prove(
+  speakers: Speakers,
   from: Spot,
   to: Spot,
   expected: Proof["expected"],
-  seenAs: string = from.ip,
-): Proof[] {
-  const [a, b] = [world.at(from.namespace), world.at(to.namespace)];
+  seenAs: readonly string[] = [from.ip],
+): Promise<Proof[]> {
   const names = { from: `${from.name} ${from.ip}`, to: `${to.name} ${to.ip}`, expected };
   const by = { source: from.ip, timeoutMs: expected === "works" ? 2000 : 700 };
-  const icmp = ping(a, to.ip, by);
+  const icmp = await pingFrom(speakers, from, to.ip, by);
   const first: Proof = {
     ...names,
     by: "ICMP",
     held: icmp.ok === (expected === "works"),
     detail: icmp.ok ? `reply in ${icmp.milliseconds.toFixed(2)} ms` : icmp.why,
   };
-  const tcp = exchange(a, b, to.ip, 7000, by);
-  const seen = tcp.ok && tcp.peer === seenAs;
+  const tcp = await connectBetween(speakers, from, to, by);
+  const seen = tcp.ok && seenAs.includes(tcp.peer);
   const second: Proof = {
     ...names,
     by: "TCP",
@@ -62,16 +52,19 @@ export function prove(
 }
 
 /** Pings with the largest packet that a link's MTU allows, in one piece, and with one byte more, which must not pass. */
-export function proveWhole(world: World, from: Spot, to: Spot, mtu: number): Proof[] {
+export async function proveWhole(speakers: Speakers, from: Spot, to: Spot, mtu: number): Promise<Proof[]> {
   const headers = ipFamily(to.ip) === 4 ? 28 : 48; // IP's and ICMP's
   const names = { from: `${from.name} ${from.ip}`, to: `${to.name} ${to.ip}`, by: "ICMP" } as const;
-  return [mtu, mtu + 1].map((size) => {
+  const proofs: Proof[] = [];
+  for (const size of [mtu, mtu + 1]) {
     const expected = size === mtu ? "works" : "fails";
     const whole = { source: from.ip, size: size - headers, dontFragment: true, timeoutMs: 2000 };
-    const answer = ping(world.at(from.namespace), to.ip, whole);
+    const answer = await pingFrom(speakers, from, to.ip, whole);
     const came = answer.ok ? `reply in ${answer.milliseconds.toFixed(2)} ms` : answer.why;
-    return { ...names, expected, held: answer.ok === (expected === "works"), detail: `${size} bytes whole: ${came}` };
-  });
+    const held = answer.ok === (expected === "works");
+    proofs.push({ ...names, expected, held, detail: `${size} bytes whole: ${came}` });
+  }
+  return proofs;
 }
 
 /** A state that should be: a list that should be empty. */
@@ -110,10 +103,10 @@ export function traces(world: World, namespace: string): string[] {
   return [...routes, ...entries];
 }
 
-/** The reservations or records in a directory. */
-export function filesIn(directory: string): string[] {
+/** The files in a directory whose names are like this: by default reservations, and records. */
+export function filesIn(directory: string, like = /^[\da-f.:]+$|\.json$/u): string[] {
   try {
-    return readdirSync(directory).filter((f) => /^[\da-f.:]+$|\.json$/u.test(f) && f !== ".berth");
+    return readdirSync(directory).filter((f) => like.test(f) && f !== ".berth");
   } catch {
     return []; // it was never made
   }

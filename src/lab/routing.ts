@@ -5,7 +5,8 @@ import { lookUpRoute } from "../kernel/routes.ts";
 import { callPlugin } from "./plugin.ts";
 import { type LabOptions, untilInterrupted } from "./session.ts";
 import { routingPicture } from "./picture.ts";
-import { filesIn, type Proof, prove, proveNone, show, type Spot, traces } from "./proofs.ts";
+import { filesIn, type Proof, prove, proveNone, show, traces } from "./proofs.ts";
+import type { Speakers, Spot } from "./talk.ts";
 import { HOST, World } from "./world.ts";
 
 /** The configuration of the story, to the character as people use it. */
@@ -90,6 +91,7 @@ export async function routing(options: LabOptions, pid: string): Promise<number>
   };
   using world = new World();
   build(world);
+  const speakers: Speakers = { world, guests: new Map() };
   say(
     "A host with its agent on eth0 and tasks on another LAN by eth1, where virtual machines already sit on macvtaps.\n",
   );
@@ -97,7 +99,7 @@ export async function routing(options: LabOptions, pid: string): Promise<number>
 
   say("\n1. The problem. The task is attached to its LAN and nothing more:\n");
   runtime("ADD", PLAIN);
-  const problem = [...prove(world, agent, task, "fails"), ...prove(world, task, agent, "fails")];
+  const problem = [...(await prove(speakers, agent, task, "fails")), ...(await prove(speakers, task, agent, "fails"))];
   const reasons = [why(world, task, agent), why(world, agent, task)];
   if (!options.json) show(problem);
   for (const reason of reasons) say(`    because ${reason}`);
@@ -119,7 +121,8 @@ export async function routing(options: LabOptions, pid: string): Promise<number>
     [neighbour, task],
     [task, neighbour],
   ];
-  const proofs = pairs.flatMap(([from, to]) => prove(world, from, to, "works"));
+  const proofs: Proof[] = [];
+  for (const [from, to] of pairs) proofs.push(...(await prove(speakers, from, to, "works")));
   runtime("CHECK", CONFIGURATION);
   if (!options.json) show(proofs);
   say("  ✔ CHECK: everything is as it was planned\n");

@@ -9,6 +9,8 @@ export interface LabOptions {
   readonly keep: boolean;
   /** The story of tunnels: of which kind they are; absent: gretap. */
   readonly tunnel?: TunnelKind;
+  /** The story of tunnels: virtual machines with this kernel, a path, or empty for the host's own; absent: a namespace stands for each. */
+  readonly vm?: string;
 }
 
 /** This program, as a command to start it again: the executable, or the runtime with its script. */

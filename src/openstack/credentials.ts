@@ -1,9 +1,8 @@
 // Where a cloud's credentials come from: clouds.yaml and secure.yaml, the environment, or a file of their own.
-import { readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
 import { isObject, type Json } from "../ipam/json.ts";
+import { readFileIfThere, statusOf } from "../kernel/files.ts";
 import { Failure } from "../report/failure.ts";
-import { withoutUser } from "../report/redact.ts";
 
 /** How to prove who is asking (Keystone API v3, "Authentication and token management"). */
 export type Proof =
@@ -103,9 +102,8 @@ function configFailure(message: string, advice: string, cause?: unknown): Failur
 
 function readText(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    return readFileIfThere(path);
   } catch (e) {
-    if (e instanceof Error && "code" in e && (e.code === "ENOENT" || e.code === "ENOTDIR")) return undefined;
     throw new Failure("io", `read ${path}: ${e instanceof Error ? e.message : String(e)}`, { cause: e });
   }
 }
@@ -188,7 +186,7 @@ function fromClouds(wanted: string | undefined, around: Surroundings): Credentia
 function fromFile(path: string): Credentials {
   const content = readText(path);
   if (content === undefined) throw configFailure(`read the credentials ${path}: there is no such file`, "Write it.");
-  if ((statSync(path).mode & 0o007) !== 0) {
+  if (((statusOf(path)?.permissions ?? 0) & 0o007) !== 0) {
     throw configFailure(`use the credentials ${path}: everybody may read or write the file`, `chmod 600 ${path}`);
   }
   return fromEntry(parseYaml(path, content), path);
@@ -269,9 +267,10 @@ function fromEntry(json: Json, source: string): Credentials {
   }
   const entry: Entry = result.output;
   const { auth } = entry;
+  // the value is not told: who exchanges two lines of the file has the password there
   if (auth.auth_url === undefined || !/^https?:\/\//u.test(auth.auth_url)) {
     throw configFailure(
-      `use the credentials in ${source}: auth_url is ${auth.auth_url === undefined ? "missing" : withoutUser(auth.auth_url)}`,
+      `use the credentials in ${source}: auth_url is ${auth.auth_url === undefined ? "missing" : "no http:// or https:// URL"}`,
       "It is Keystone's address, as https://cloud.example.org:5000/v3.",
     );
   }

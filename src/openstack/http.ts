@@ -1,6 +1,6 @@
 // Requests to a cloud's services: time limits, certificates, and a second try of what is safe to repeat.
-import { readFileSync } from "node:fs";
 import { parseJson } from "../ipam/json.ts";
+import { readFile } from "../kernel/files.ts";
 import { Failure } from "../report/failure.ts";
 import { callId, log } from "../report/log.ts";
 import { withoutUser } from "../report/redact.ts";
@@ -135,7 +135,7 @@ async function limited(response: Response): Promise<string> {
 
 function certificates(path: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readFile(path);
   } catch (e) {
     throw new Failure("io", `read the certificates ${path}: ${e instanceof Error ? e.message : String(e)}`, {
       advice: 'It is the cloud\'s "cacert".',

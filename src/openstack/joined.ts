@@ -1,5 +1,5 @@
 // Processes of one host that wish changes of the same thing: one of them makes the changes of all who wait.
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { listDirectory, makeDirectory, readFileIfThere, removeFile, renameFile, writeFile } from "../kernel/files.ts";
 import { tryLockFile } from "../kernel/locks.ts";
 import { asFailure, Failure, type Reason } from "../report/failure.ts";
 
@@ -24,16 +24,16 @@ function startOf(pid: number): string | undefined {
 
 function read(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    return readFileIfThere(path);
   } catch {
-    return undefined;
+    return undefined; // as of a process that ended while it was read
   }
 }
 
 /** Writes a file that is there whole or not at all. */
 function writeWhole(path: string, content: string): void {
-  writeFileSync(`${path}.new`, content, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+  writeFile(`${path}.new`, content, { mode: 0o600 });
+  renameFile(`${path}.new`, path);
 }
 
 function writeOutcome(path: string, outcome: Outcome): void {
@@ -53,11 +53,12 @@ function settled(path: string): boolean {
 /** The wishes of others that wait, by name; what processes left behind that are gone is removed. */
 function waiting(directory: string, own: string): Map<string, string> {
   const found = new Map<string, string>();
-  for (const name of readdirSync(directory).toSorted()) {
+  const names = listDirectory(directory).map((entry) => entry.name);
+  for (const name of names.toSorted()) {
     const [, wish, pid, start] =
       /^((\d+)-(\d+)-\d+)\.wish/u.exec(name) ?? /^((\d+)-(\d+)-\d+)\.outcome/u.exec(name) ?? [];
     if (wish === undefined || wish === own) continue;
-    if (startOf(Number(pid)) !== start) rmSync(`${directory}/${name}`, { force: true });
+    if (startOf(Number(pid)) !== start) removeFile(`${directory}/${name}`);
     else if (name.endsWith(".wish") && read(`${directory}/${wish}.outcome`) === undefined) {
       const text = read(`${directory}/${name}`);
       if (text !== undefined) found.set(wish, text);
@@ -77,7 +78,7 @@ export async function joined<W>(
   wish: W,
   carryOut: (wishes: readonly W[]) => Promise<readonly Outcome[]>,
 ): Promise<void> {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeDirectory(directory, 0o700);
   const own = `${process.pid}-${startOf(process.pid) ?? 0}-${++wishes}`;
   const [wishPath, outcomePath] = [`${directory}/${own}.wish`, `${directory}/${own}.outcome`];
   writeWhole(wishPath, JSON.stringify(wish));
@@ -90,7 +91,7 @@ export async function joined<W>(
           const others = waiting(directory, own);
           const all = [wish, ...[...others.values()].map((text) => JSON.parse(text) as W)];
           const outcomes = await attempted(all, carryOut);
-          rmSync(wishPath, { force: true }); // while the lock is held: the next one would carry it out again
+          removeFile(wishPath); // while the lock is held: the next one would carry it out again
           [...others.keys()].forEach((name, i) => writeOutcome(`${directory}/${name}.outcome`, outcomes[i + 1]));
           const [mine] = outcomes;
           if (mine !== undefined) throw mine;
@@ -100,7 +101,7 @@ export async function joined<W>(
       await Bun.sleep(POLL_MS * (0.5 + Math.random()));
     }
   } finally {
-    for (const path of [wishPath, outcomePath]) rmSync(path, { force: true });
+    for (const path of [wishPath, outcomePath]) removeFile(path);
   }
 }
 

@@ -1,38 +1,31 @@
 // IPAM type neutron: each attachment has a port of its own on the network of the virtual machine that Berth runs in.
-import { type Cidr, contains, formatCidr, parseCidr } from "../address/cidr.ts";
-import { ipFamily, parseIp } from "../address/ip.ts";
+import { type Cidr, formatCidr, parseCidr } from "../address/cidr.ts";
+import { parseIp } from "../address/ip.ts";
 import { parseMac } from "../address/mac.ts";
-import type { Allocation, CloudPort, Dns, Holder, IpamProvider, Lease, RouteSpec, Seat } from "../ipam/provider.ts";
+import type { Allocation, CloudPort, Holder, IpamProvider, Lease, Seat } from "../ipam/provider.ts";
 import type { AddressPair, Admission, Cloud } from "../plan/cloud.ts";
-import { quote } from "../plan/shell.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { canonical, wishPairs } from "./address-pairs.ts";
+import { admissionOf } from "./admission.ts";
 import { findPortOf, giveBack, makeOrTake, makeWithin, takeNamed } from "./container-port.ts";
 import { findCredentials } from "./credentials.ts";
-import { type Claim, isPortOf, marksMade } from "./mark.ts";
+import { isPortOf } from "./mark.ts";
+import { findNetwork, type Subnet } from "./networks.ts";
 import type { NeutronConfig } from "./neutron-config.ts";
-import { findNetwork, isId, type Network, type Subnet, subnetsOf, theOne } from "./networks.ts";
-import { getPort, listPorts, type Port, type PortWish } from "./ports.ts";
+import { findPlace, type Place } from "./place.ts";
+import { claimOf, wishFor } from "./port-wish.ts";
+import { getPort, listPorts, type Port } from "./ports.ts";
 import { checkQuota } from "./quota.ts";
-import { securityGroupIds } from "./security-groups.ts";
 import { Session } from "./session.ts";
-import { addSubPort, trunkOf } from "./trunks.ts";
 import { pairsOf, type Stray, straysOf } from "./strays.ts";
-import { findVmPort, instanceId, machinePorts } from "./virtual-machine.ts";
+import { dnsOf, noSubnet, routesOf, subnetOf } from "./subnets.ts";
+import { addSubPort, trunkOf } from "./trunks.ts";
+import { machinePorts } from "./virtual-machine.ts";
 
 /** How long ADD waits for the gateway where the configuration does not say, seconds. */
 const WAIT_S = 5;
-/** What tags a port as Berth's, for people. */
-const TAG = "berth";
 /** Neutron's default of `max_allowed_address_pair`: the cloud does not tell its own. */
 const USUAL_PAIRS = 10;
-
-/** What is known before a port is made. */
-interface Place {
-  readonly vm: Port;
-  readonly network: Network;
-  readonly subnets: readonly Subnet[];
-}
 
 /** The provider of one configuration, and its cloud. */
 export class Neutron implements IpamProvider, Cloud {
@@ -76,29 +69,14 @@ export class Neutron implements IpamProvider, Cloud {
 
   async preview(holder: Holder, ips: readonly string[], seat: Seat): Promise<Allocation> {
     const place = await this.#place(seat);
-    const wish = await this.#wish(holder, ips, seat, place);
+    const wish = await wishFor(this.#session, this.#config, { holder, ips, seat }, place);
     const used = new Set(
       (await listPorts(this.#session, { network_id: place.network.id }, "list the network's ports")).flatMap((p) =>
         p.fixed_ips.map((f) => f.ip_address),
       ),
     );
-    const [subnet] = place.subnets;
-    if (subnet === undefined) throw noSubnet(place.network);
-    const asked = wish.fixed_ips?.flatMap((f) => f.ip_address ?? []) ?? [];
-    const addresses = asked.length > 0 ? asked : [firstFree(subnet, used)];
-    const port: Port = {
-      id: "PORT",
-      name: wish.name ?? "",
-      network_id: place.network.id,
-      mac_address: wish.mac_address ?? "fa:16:3e:00:00:01",
-      fixed_ips: addresses.map((ip) => ({ ip_address: ip, subnet_id: subnetOf(place.subnets, ip)?.id ?? subnet.id })),
-      description: wish.description ?? "",
-      device_id: wish.device_id ?? "",
-      device_owner: wish.device_owner ?? "",
-      status: "",
-      allowed_address_pairs: [],
-      port_security_enabled: true,
-    };
+    const { explainPort, imagined } = await import("./explain-port.ts"); // of no use to an ADD
+    const port = imagined(wish, place, used);
     const vlanId = seat.kind === "vlan" ? trunkOf(place.vm).sub_ports.length + 1 : undefined;
     const allocation = this.#allocation(place, port, seat, vlanId);
     const commands = explainPort(wish, place.vm, vlanId);
@@ -213,80 +191,17 @@ export class Neutron implements IpamProvider, Cloud {
     );
   }
 
-  /** Which VM's port, network and subnets: three questions, of which two are asked at once. */
   async #place(seat: Seat): Promise<Place> {
-    const { network: wanted, subnets: wantedSubnets, vmPort } = this.#config;
-    const vm = await findVmPort(this.#session, {
-      ...(vmPort === undefined ? {} : { vmPort }),
-      mac: seat.parentMac,
-      instance: instanceId(),
-    });
-    this.#fresh = vm;
-    const id = wanted === undefined ? vm.network_id : isId(wanted) ? wanted : undefined;
-    const [network, known] = await Promise.all([
-      findNetwork(this.#session, wanted ?? vm.network_id),
-      id === undefined ? undefined : subnetsOf(this.#session, id),
-    ]);
-    if (network.id !== vm.network_id && seat.kind !== "vlan") {
-      throw new Failure(
-        "config",
-        `use the network ${network.name || network.id} with kind ${seat.kind}: the VM's port ${vm.id} is on ${vm.network_id}`,
-        {
-          advice:
-            'Containers share the network of their parent. For another, use kind "vlan" and a trunk, or a further NIC.',
-        },
-      );
-    }
-    const all = known ?? (await subnetsOf(this.#session, network.id));
-    const subnets =
-      wantedSubnets === undefined
-        ? all
-        : wantedSubnets.map((w) =>
-            theOne(
-              all.filter((s) => s.id === w || s.name === w),
-              "subnet",
-              w,
-              "subnet",
-            ),
-          );
-    return { vm, network, subnets };
-  }
-
-  async #wish(holder: Holder, ips: readonly string[], seat: Seat, { vm, network, subnets }: Place): Promise<PortWish> {
-    const config = this.#config;
-    const configured = config.ip === undefined ? [] : [config.ip].flat();
-    const asked = (ips.length > 0 ? ips : configured).map(bareIp);
-    const mac = seat.mac ?? config.mac;
-    const fixed =
-      asked.length > 0
-        ? asked.map((ip) => ({ ip_address: ip, ...subnetFor(subnets, ip) }))
-        : config.subnets === undefined
-          ? undefined
-          : subnets.map((s) => ({ subnet_id: s.id }));
-    const { extensions } = await this.#session.grant();
-    const tagged = extensions.includes("tag-ports-during-bulk-creation");
-    if (!tagged && (config.tags ?? []).length > 0) {
-      throw new Failure("config", "tag the ports of containers: this cloud cannot tag a port that is being made", {
-        advice: 'Remove "tags": ports are told by device_owner and device_id all the same.',
-      });
-    }
-    const groups = await securityGroupIds(this.#session, config.securityGroups);
-    return {
-      network_id: network.id,
-      ...marksMade(claimOf(vm, holder, seat)),
-      ...(mac === undefined || seat.kind === "ipvlan" ? {} : { mac_address: mac }),
-      ...(fixed === undefined ? {} : { fixed_ips: fixed }),
-      ...(groups === undefined ? {} : { security_groups: groups }),
-      ...(config.dnsName === undefined ? {} : { dns_name: config.dnsName }),
-      ...(tagged ? { tags: [TAG, ...(config.tags ?? [])] } : {}),
-    };
+    const place = await findPlace(this.#session, this.#config, seat);
+    this.#fresh = place.vm;
+    return place;
   }
 
   async #port(holder: Holder, ips: readonly string[], seat: Seat, place: Place): Promise<Port> {
     const { port: named } = this.#config;
     const claim = claimOf(place.vm, holder, seat);
     if (named !== undefined) return await takeNamed(this.#session, named, claim);
-    const wish = await this.#wish(holder, ips, seat, place);
+    const wish = await wishFor(this.#session, this.#config, { holder, ips, seat }, place);
     const block = this.#block(seat);
     const asked = wish.fixed_ips?.some((f) => f.ip_address !== undefined) === true;
     if (block === undefined || asked) return await makeOrTake(this.#session, wish, claim);
@@ -333,7 +248,7 @@ export class Neutron implements IpamProvider, Cloud {
       });
     }
     if (ips.length === 0) throw noSubnet(network);
-    const admission = this.#admission(vm, port, seat);
+    const admission = admissionOf(vm, port, seat, this.#block(seat));
     const { waitReachable = WAIT_S, requireReachable: required = false } = this.#config;
     return {
       ips,
@@ -349,105 +264,4 @@ export class Neutron implements IpamProvider, Cloud {
       },
     };
   }
-
-  /** What the VM's port has to let pass. A trunk's sub-port has a filter of its own. */
-  #admission(vm: Port, port: Port, seat: Seat): Admission | undefined {
-    if (seat.kind === "vlan" || !vm.port_security_enabled) return undefined;
-    const own = parseMac(vm.mac_address) ?? vm.mac_address;
-    const mac = seat.kind === "ipvlan" ? own : (parseMac(port.mac_address) ?? port.mac_address);
-    const block = this.#block(seat);
-    const wanted = new Set(
-      port.fixed_ips.map(({ ip_address: ip }) => (block !== undefined && contains(block, ip) ? formatCidr(block) : ip)),
-    );
-    // a block that the administrator admitted needs nothing more
-    const blocks = vm.allowed_address_pairs
-      .map((p) => canonical(p, own))
-      .filter((p) => p.mac === mac && p.ip.includes("/"));
-    const covered = (ip: string): boolean =>
-      blocks.some((b) => {
-        const cidr = parseCidr(b.ip);
-        return cidr !== undefined && !ip.includes("/") && contains(cidr, ip);
-      });
-    const pairs = [...wanted].filter((ip) => !covered(ip)).map((ip) => ({ mac, ip }));
-    return pairs.length === 0 ? undefined : { port: vm.id, user: port.id, pairs };
-  }
-}
-
-function claimOf(vm: Port, holder: Holder, { kind }: Seat): Claim {
-  return { vmPort: vm.id, holder, byTrunk: kind === "vlan" };
-}
-
-function bareIp(text: string): string {
-  const ip = parseIp(text.replace(/\/.*/u, ""));
-  if (ip !== undefined) return ip;
-  throw new Failure("request", `give the address ${JSON.stringify(text)}: it is no IP address`, {
-    advice: "Write it as 192.168.0.7.",
-  });
-}
-
-function subnetOf(subnets: readonly Subnet[], ip: string): Subnet | undefined {
-  return subnets.find((s) => {
-    const cidr = parseCidr(s.cidr);
-    return cidr !== undefined && contains(cidr, ip);
-  });
-}
-
-function subnetFor(subnets: readonly Subnet[], ip: string): { subnet_id?: string } {
-  const subnet = subnetOf(subnets, ip);
-  return subnet === undefined ? {} : { subnet_id: subnet.id };
-}
-
-function noSubnet({ name, id }: Network): Failure {
-  return new Failure("config", `use the network ${name === "" ? id : name}: it has no subnet to give an address of`, {
-    advice: "openstack subnet create --network NETWORK --subnet-range CIDR NAME",
-  });
-}
-
-/** The first address of a subnet's pools that no port has which can be seen. */
-function firstFree(subnet: Subnet, used: ReadonlySet<string>): string {
-  const free = subnet.allocation_pools.map((p) => p.start).find((ip) => !used.has(ip));
-  return free ?? subnet.allocation_pools[0]?.start ?? subnet.cidr.replace(/\/.*/u, "");
-}
-
-/** A default route by the first gateway of each family, and what the subnets name. */
-function routesOf(subnets: readonly Subnet[]): RouteSpec[] {
-  const routes: RouteSpec[] = [];
-  for (const family of [4, 6] as const) {
-    const gateway = subnets.map((s) => s.gateway_ip).find((g) => g !== null && ipFamily(g) === family);
-    if (gateway !== undefined && gateway !== null)
-      routes.push({ dst: family === 4 ? "0.0.0.0/0" : "::/0", gw: gateway });
-  }
-  for (const { destination: dst, nexthop: gw } of subnets.flatMap((s) => s.host_routes)) routes.push({ dst, gw });
-  return routes;
-}
-
-function dnsOf(subnets: readonly Subnet[]): Dns {
-  const nameservers = [...new Set(subnets.flatMap((s) => s.dns_nameservers))];
-  return nameservers.length === 0 ? {} : { nameservers };
-}
-
-/** The commands that would make the port. */
-function explainPort(wish: PortWish, vm: Port, vlanId: number | undefined): string[] {
-  const options = [
-    `--network ${quote(wish.network_id ?? "")}`,
-    `--device-owner ${quote(wish.device_owner ?? "")}`,
-    wish.device_id === undefined
-      ? `--description ${quote(wish.description ?? "")}`
-      : `--device ${quote(wish.device_id)}`,
-    ...(wish.mac_address === undefined ? [] : [`--mac-address ${wish.mac_address}`]),
-    ...(wish.fixed_ips ?? []).map(
-      (f) =>
-        `--fixed-ip ${[f.subnet_id === undefined ? [] : `subnet=${f.subnet_id}`, f.ip_address === undefined ? [] : `ip-address=${f.ip_address}`].flat().join(",")}`,
-    ),
-    ...(wish.security_groups ?? []).map((g) => `--security-group ${quote(g)}`),
-    ...(wish.dns_name === undefined ? [] : [`--dns-name ${quote(wish.dns_name)}`]),
-  ];
-  return [
-    `openstack port create ${options.join(" ")} ${quote(wish.name ?? "")} # its MAC and address below are examples where none was asked for`,
-    ...(vlanId === undefined
-      ? []
-      : [
-          `openstack network trunk set --subport port=${quote(wish.name ?? "")},segmentation-type=vlan,segmentation-id=${vlanId} ${quote(trunkOf(vm).trunk_id)}`,
-        ]),
-  ];
 }

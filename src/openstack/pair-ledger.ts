@@ -1,7 +1,7 @@
 // Which address pairs of a VM's port are Berth's own, and who needs each: a pair itself cannot be marked. It outlives the
 // host's boot, as pairs do. Changed only by who holds the port's lock.
 import { Errno, SysError } from "../kernel/errno.ts";
-import { listDirectory, makeDirectory, removeDirectory, removeFile, statusOf, writeFile } from "../kernel/files.ts";
+import { listDirectory, makeDirectory, removeDirectory, removeFile, kindOf, writeFile } from "../kernel/files.ts";
 import type { AddressPair } from "../plan/cloud.ts";
 import { Failure } from "../report/failure.ts";
 
@@ -10,7 +10,7 @@ const MADE = "made";
 
 /** What is in a directory; undefined where there is none: neither a file nor a link in its place is one. */
 function list(path: string): string[] | undefined {
-  if (statusOf(path, "see")?.kind !== "directory") return undefined;
+  if (kindOf(path) !== "directory") return undefined;
   return listDirectory(path, "refuse").map((entry) => entry.name);
 }
 
@@ -36,7 +36,7 @@ export class PairLedger {
   /** Somebody needs a pair. */
   use(pair: AddressPair, user: string): void {
     for (const path of [this.#directory, this.#path(pair)]) {
-      if (statusOf(path, "see")?.kind === "link") throw new SysError(`use ${path}`, Errno.ELOOP);
+      if (kindOf(path) === "link") throw new SysError(`use ${path}`, Errno.ELOOP);
       makeDirectory(path, 0o700);
     }
     writeFile(`${this.#path(pair)}/${part(user)}`, "", { mode: 0o600 });

@@ -108,10 +108,15 @@ function unexpected(doing: string, path: string, wanted: string): Failure {
 /** What a list is to have: of each field one of the values. */
 export type Filters = Readonly<Record<string, string | readonly string[]>>;
 
+/** A text as a part of a URL; half of a UTF-16 pair, which JSON can spell, becomes U+FFFD, as in all that is sent (Web IDL's USVString). */
+function inUrl(text: string): string {
+  return encodeURIComponent(text.toWellFormed());
+}
+
 /** A query string; a key with several values stands several times: any of them. */
 export function query(filters: Filters): string {
   return Object.entries(filters)
-    .flatMap(([key, values]) => [values].flat().map((value) => `${key}=${encodeURIComponent(value)}`))
+    .flatMap(([key, values]) => [values].flat().map((value) => `${key}=${inUrl(value)}`))
     .join("&");
 }
 
@@ -136,7 +141,7 @@ export async function listPorts(session: Session, filters: Filters, doing: strin
 export async function getPort(session: Session, id: string): Promise<Port | undefined> {
   const doing = `look at the port ${id}`;
   try {
-    const json = await session.call({ method: "GET", path: `/ports/${encodeURIComponent(id)}?${fields}`, doing });
+    const json = await session.call({ method: "GET", path: `/ports/${inUrl(id)}?${fields}`, doing });
     return expected(OnePort, json, doing).port;
   } catch (e) {
     if (isRefusal(e, 404)) return undefined;
@@ -198,7 +203,7 @@ export async function updatePort(
 ): Promise<Port> {
   const json = await session.call({
     method: "PUT",
-    path: `/ports/${encodeURIComponent(id)}`,
+    path: `/ports/${inUrl(id)}`,
     body: { port: wish },
     doing,
     // without a revision a repeated PUT could undo what somebody did in between
@@ -211,7 +216,7 @@ export async function updatePort(
 /** Deletes a port; one that is gone is success. Throws `Failure`. */
 export async function deletePort(session: Session, id: string): Promise<void> {
   try {
-    await session.call({ method: "DELETE", path: `/ports/${encodeURIComponent(id)}`, doing: `delete the port ${id}` });
+    await session.call({ method: "DELETE", path: `/ports/${inUrl(id)}`, doing: `delete the port ${id}` });
   } catch (e) {
     if (!isRefusal(e, 404)) throw e;
   }

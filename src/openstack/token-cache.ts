@@ -1,16 +1,6 @@
 // A token on disk, so that not every attachment logs in: it is as good as a password until it expires.
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
 import { isObject, stringsOf } from "../ipam/json.ts";
+import { makeDirectory, readSecretFile, removeDirectory, removeFile, renameFile, writeFile } from "../kernel/files.ts";
 import { tryLockFile } from "../kernel/locks.ts";
 import type { Credentials } from "./credentials.ts";
 
@@ -37,7 +27,15 @@ const POLL_MS = 10;
 /** Whatever is there; what cannot be removed is not read either, or refused again. */
 function remove(path: string): void {
   try {
-    rmSync(path, { force: true, recursive: true });
+    removeFile(path);
+  } catch {
+    removeAll(path);
+  }
+}
+
+function removeAll(path: string): void {
+  try {
+    removeDirectory(path);
   } catch {
     // nothing depends on it
   }
@@ -56,12 +54,10 @@ export class TokenCache {
 
   /** The token; undefined where there is none that is valid for a while, or another user could have put it there. */
   read(): Grant | undefined {
-    let fd;
     try {
-      fd = openSync(this.path, constants.O_RDONLY | constants.O_NOFOLLOW);
-      const stat = fstatSync(fd);
-      if (!stat.isFile() || stat.uid !== process.geteuid?.() || (stat.mode & 0o077) !== 0) return undefined;
-      const json: unknown = JSON.parse(readFileSync(fd, "utf8"));
+      const text = readSecretFile(this.path);
+      if (text === undefined) return undefined;
+      const json: unknown = JSON.parse(text);
       if (!isObject(json)) return undefined;
       const { token, expires, projectId, endpoint } = json;
       if (typeof token !== "string" || typeof expires !== "number" || expires - Date.now() < MARGIN_MS)
@@ -70,8 +66,6 @@ export class TokenCache {
       return { token, expires, projectId, endpoint, extensions: stringsOf(json["extensions"]) };
     } catch {
       return undefined;
-    } finally {
-      if (fd !== undefined) closeSync(fd);
     }
   }
 
@@ -79,7 +73,7 @@ export class TokenCache {
   async lock(): Promise<Disposable | undefined> {
     for (const end = performance.now() + WAIT_MS; performance.now() < end; await Bun.sleep(POLL_MS)) {
       try {
-        mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
+        makeDirectory(DIRECTORY, 0o700);
         const lock = tryLockFile(`${this.path}.lock`);
         if (lock !== undefined) return lock;
       } catch {
@@ -93,9 +87,9 @@ export class TokenCache {
   write(grant: Grant): void {
     const fresh = `${this.path}.${process.pid}.new`;
     try {
-      mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
-      writeFileSync(fresh, JSON.stringify(grant), { mode: 0o600, flag: "wx" });
-      renameSync(fresh, this.path);
+      makeDirectory(DIRECTORY, 0o700);
+      writeFile(fresh, JSON.stringify(grant), { mode: 0o600, only: "new" });
+      renameFile(fresh, this.path);
     } catch {
       remove(fresh);
     }

@@ -12,15 +12,8 @@ const LOST_TRIES = 3;
 /** The first pause after that, milliseconds, and how often it is doubled at most. */
 const PAUSE_MS = 10;
 const LONGEST = 5;
-/** Refusals with status 409 that no other VLAN helps against (Neutron, services/trunk/exceptions.py). */
-const lasting = [
-  "PortInUse",
-  "PortInUseAsTrunkParent",
-  "ParentPortInUse",
-  "SubPortMtuGreaterThanTrunkPortMtu",
-  "TrunkDisabled",
-  "TrunkInErrorState",
-];
+/** The refusal that another VLAN mends (Neutron, services/trunk/exceptions.py). */
+const VLAN_TAKEN = "DuplicateSubPort";
 /** The highest number of a VLAN (IEEE 802.1Q). */
 const LAST_VLAN = 4094;
 
@@ -65,7 +58,7 @@ export async function addSubPort(session: Session, vmPort: Port, portId: string,
       });
       return id;
     } catch (e) {
-      const taken = wanted === undefined && isRefusal(e, 409) && !isRefusal(e, ...lasting);
+      const taken = wanted === undefined && isRefusal(e, VLAN_TAKEN);
       const lost = e instanceof Failure && e.reason === "busy";
       // of a trunk, perhaps of this one: fetch itself repeats a PUT where a connection that was kept ends without an answer
       const carried = isRefusal(e, "TrunkPortInUse");

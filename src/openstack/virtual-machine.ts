@@ -1,6 +1,6 @@
 // The virtual machine that Berth runs in: which instance it is, and which port is its NIC's.
-import { readFileSync } from "node:fs";
 import { isObject } from "../ipam/json.ts";
+import { readFileIfThere } from "../kernel/files.ts";
 import { listLinks } from "../kernel/links.ts";
 import { Netlink } from "../kernel/netlink.ts";
 import { Failure } from "../report/failure.ts";
@@ -9,7 +9,7 @@ import type { Session } from "./session.ts";
 
 function read(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8").trim();
+    return readFileIfThere(path)?.trim();
   } catch {
     return undefined;
   }

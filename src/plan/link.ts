@@ -10,6 +10,7 @@ import {
   newSubInterface,
   renameLink,
 } from "../kernel/links.ts";
+import type { Netlink } from "../kernel/netlink.ts";
 import { LINK_GROUP_BERTH } from "../kernel/protocol.ts";
 import { Failure } from "../report/failure.ts";
 import { type Pipeline, refused, tolerating } from "./pipeline.ts";
@@ -28,6 +29,21 @@ export function isOwn(link: Link, step: LinkStep): boolean {
     link.group === LINK_GROUP_BERTH &&
     (step.mac === undefined || link.mac === step.mac || (step.owner !== undefined && link.alias === step.owner))
   );
+}
+
+/** The step's link under another name that whoever is in the container gave it: its alias tells. */
+function renamed(nl: Netlink, { detail, owner }: LinkStep): Link | undefined {
+  if (owner === undefined) return undefined;
+  return listLinks(nl).find((l) => l.alias === owner && l.group === LINK_GROUP_BERTH && l.kind === detail.kind);
+}
+
+/** What Berth made for the step: under its own name, or else under the passing one, or one that somebody gave it. */
+function madeFor(nl: Netlink, step: LinkStep): Link[] {
+  const present = findLink(nl, step.name);
+  if (present !== undefined && isOwn(present, step)) return [present];
+  const passing = findLink(nl, passingName(step));
+  const found = [...(passing !== undefined && isOwn(passing, step) ? [passing] : []), renamed(nl, step)];
+  return found.filter((link) => link !== undefined);
 }
 
 /** A sub-interface's type as `ip link add … type` takes it. */
@@ -192,6 +208,12 @@ export const link: StepType<LinkStep> = {
     const nl = pipeline.settled(step.where);
     const present = nl === undefined ? undefined : findLink(nl, step.name);
     if (present === undefined) {
+      const other = nl === undefined ? undefined : renamed(nl, step);
+      if (other !== undefined) {
+        throw new Failure("differs", `make link ${step.name} anew: it is there, and is called ${other.name} now`, {
+          advice: `Give it its name back (ip link set dev ${quote(other.name)} name ${quote(step.name)}), or detach it and attach it again.`,
+        });
+      }
       create(step, pipeline);
       return;
     }
@@ -204,17 +226,16 @@ export const link: StepType<LinkStep> = {
 
   undo(step, pipeline) {
     const nl = pipeline.settled(step.where);
-    for (const name of [step.name, passingName(step)]) {
-      const present = nl === undefined ? undefined : findLink(nl, name);
-      if (present === undefined || !isOwn(present, step)) continue;
-      pipeline.send(step.where, deleteLink(present.index, name), tolerating(Errno.ENODEV));
-    }
+    for (const { index, name } of nl === undefined ? [] : madeFor(nl, step))
+      pipeline.send(step.where, deleteLink(index, name), tolerating(Errno.ENODEV));
   },
 
   verify(step, places) {
     const nl = places.at(step.where)?.netlink;
     const present = nl === undefined ? undefined : findLink(nl, step.name);
-    return present === undefined ? [`link ${step.name}: is not there`] : differences(present, step);
+    if (present !== undefined) return differences(present, step);
+    const other = nl === undefined ? undefined : renamed(nl, step);
+    return [`link ${step.name}: ${other === undefined ? "is not there" : `is called ${other.name} now`}`];
   },
 
   explain(step, shell) {

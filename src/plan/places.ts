@@ -4,11 +4,12 @@ import type { Cloud } from "./cloud.ts";
 import type { Step, Where } from "./step.ts";
 
 /** A namespace as steps use it: one netlink socket, opened when first needed. */
-class Place implements Disposable {
+export class Place implements Disposable {
   readonly #namespace: Namespace | undefined;
   #netlink: Netlink | undefined;
 
-  constructor(namespace: Namespace | undefined) {
+  /** Of the namespace that Berth was called in, where none is given. */
+  constructor(namespace?: Namespace) {
     this.#namespace = namespace;
   }
 
@@ -53,20 +54,26 @@ export class Places implements Disposable {
   readonly container: Place | undefined;
   readonly cloud: Cloud | undefined;
 
-  private constructor(container: Namespace | undefined, cloud: Cloud | undefined) {
-    this.host = new Place(undefined);
+  readonly #ownHost: boolean;
+
+  private constructor(container: Namespace | undefined, cloud: Cloud | undefined, host: Place | undefined) {
+    this.#ownHost = host === undefined;
+    this.host = host ?? new Place();
     this.container = container === undefined ? undefined : new Place(container);
     this.cloud = cloud;
   }
 
-  /** With a container's namespace, which must be there. Throws `Failure` (`namespace`). */
-  static open(netns: string, cloud?: Cloud): Places {
-    return new Places(openNamespace(netns), cloud);
+  /**
+   * With a container's namespace, which must be there. Throws `Failure` (`namespace`).
+   * @param host the host's place, where others use it too: its owner disposes of it
+   */
+  static open(netns: string, cloud?: Cloud, host?: Place): Places {
+    return new Places(openNamespace(netns), cloud, host);
   }
 
   /** With a container's namespace if it is there. */
   static find(netns: string | undefined, cloud?: Cloud): Places {
-    return new Places(netns === undefined || netns === "" ? undefined : findNamespace(netns), cloud);
+    return new Places(netns === undefined || netns === "" ? undefined : findNamespace(netns), cloud, undefined);
   }
 
   /** Whether what a step changed, or would, is within reach. */
@@ -80,7 +87,7 @@ export class Places implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.host[Symbol.dispose]();
+    if (this.#ownHost) this.host[Symbol.dispose]();
     this.container?.[Symbol.dispose]();
   }
 }

@@ -140,20 +140,35 @@ export async function mendPlan(plan: Plan, places: Places, options: PlanOptions 
   const pipeline = new Pipeline(places, options);
   using section = new HostSection(options.lockHost);
   const found: string[] = [];
+  let foundations: [number, Step][] = [];
   for (const [i, step] of plan.entries()) {
     if (step.where === "cloud" && !places.reaches(step)) continue;
     section.enter(step.where, () => pipeline.flushOrThrow());
     const type = typeOf(step);
     const wrong = type.verify(step, places);
     const sentences = wrong instanceof Promise ? await wrong : wrong;
-    if (sentences.length === 0 && (type.follows !== true || found.length === 0)) continue;
+    if (sentences.length === 0 && (type.follows !== true || found.length === 0)) {
+      if (type.precedes === true) foundations.push([i, step]);
+      continue;
+    }
     found.push(...sentences);
-    pipeline.begin(i);
-    const done = type.mend === undefined ? type.apply(step, pipeline) : type.mend(step, pipeline);
-    if (done instanceof Promise) await done;
-    pipeline.flushOrThrow(); // the next step is verified against what this one made
+    for (const [n, earlier] of [...foundations.filter(([, e]) => e.where === step.where), [i, step] as const]) {
+      const done = mendStep(n, earlier, pipeline);
+      if (done !== undefined) await done;
+    }
+    foundations = foundations.filter(([, e]) => e.where !== step.where);
   }
   return found;
+}
+
+/** Makes one step hold, and sends it at once: the next one is verified against what it made. */
+function mendStep(i: number, step: Step, pipeline: Pipeline): Promise<void> | undefined {
+  const type = typeOf(step);
+  pipeline.begin(i);
+  const done = type.mend === undefined ? type.apply(step, pipeline) : type.mend(step, pipeline);
+  if (done instanceof Promise) return done.then(() => pipeline.flushOrThrow());
+  pipeline.flushOrThrow();
+  return undefined;
 }
 
 /**

@@ -50,6 +50,7 @@ function wait(step: SettleStep, pipeline: Pipeline, counts: (address: Address) =
 /** The type of step `settle`. */
 export const settle: StepType<SettleStep> = {
   follows: true,
+  precedes: true,
 
   apply(step, pipeline) {
     wait(step, pipeline, () => true);

@@ -19,6 +19,8 @@ export interface StepType<S extends Step> {
   mend?(step: S, pipeline: Pipeline): Done<S>;
   /** It has no state that could be verified: on mending it is applied where something before it was mended. */
   readonly follows?: true;
+  /** What comes after it relies on it: on mending it is applied before the first of these is mended, too. */
+  readonly precedes?: true;
   /** Queues or makes the reverse: tolerates what is gone, touches only what Berth made. Reports by `pipeline.fail`. */
   undo(step: S, pipeline: Pipeline, occasion: Occasion): Done<S>;
   /** What does not hold, a sentence each; empty where all is as planned. */

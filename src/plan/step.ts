@@ -112,6 +112,10 @@ export interface TapStep {
   readonly where: Where;
   /** The macvtap, in the attachment's namespace. */
   readonly tapOf: string;
+  /** The attachment, as its link's alias says it: noted on the node. Absent in records of an earlier version. */
+  readonly owner?: string;
+  /** Undone only where the node has that note: nothing else tells whose it is. */
+  readonly ifMarked?: true;
   /** Absolute. */
   readonly path: string;
   /** A process in whose root directory the path is, and whose control group shall be permitted to open it; absent: the host's. */

@@ -1,5 +1,12 @@
 import { isDevicePermitted, permitDevice } from "../kernel/device-cgroups.ts";
-import { makeNode, makePassableDirectory, type NodePlace, nodeAt, removeNode } from "../kernel/device-nodes.ts";
+import {
+  makeNode,
+  makePassableDirectory,
+  type Node,
+  type NodePlace,
+  nodeAt,
+  removeNode,
+} from "../kernel/device-nodes.ts";
 import { Errno, SysError } from "../kernel/errno.ts";
 import { statusOf } from "../kernel/files.ts";
 import { type Device, tapDevice, tapMajor } from "../kernel/taps.ts";
@@ -20,9 +27,22 @@ function isThere({ root }: NodePlace): boolean {
   return root === "/" || statusOf(root) !== undefined;
 }
 
+/** Whether a node at the step's place is what the step made, now or for a former link of the same attachment. */
+function isOwn({ owner, ifMarked }: TapStep, node: Node): boolean {
+  if (node.device.major !== tapMajor()) return false;
+  if (ifMarked === true) return owner !== undefined && node.owner === owner;
+  // without a mark, as an older Berth or a file system without attributes leave it, the place has to tell
+  return owner === undefined || node.owner === undefined || node.owner === owner;
+}
+
 function deviceOf(step: TapStep, places: Places): Device | undefined {
   const place = places.container;
   return place === undefined ? undefined : tapDevice(step.tapOf, place.namespace);
+}
+
+/** Whether a node leads to the step's link; of a link that is gone, and of a marked node, the mark says enough. */
+function isOfLink(node: Node, device: Device | undefined, { owner }: TapStep): boolean {
+  return device === undefined || node.device.minor === device.minor || (owner !== undefined && node.owner === owner);
 }
 
 function nodeRefused(step: TapStep, e: unknown): Failure {
@@ -52,9 +72,9 @@ function make(step: TapStep, pipeline: Pipeline, replacing: boolean): void {
   try {
     if (step.path.startsWith(`${TAPS}/`) && step.process === undefined) makePassableDirectory(TAPS);
     pipeline.acts();
-    // one of a link that was there before: the path is this plan's
-    if (replacing) removeNode(place, (there) => there.major === device.major && there.minor !== device.minor);
-    makeNode(place, device, step);
+    // one of a link that was there before
+    if (replacing) removeNode(place, (there) => isOwn(step, there) && there.device.minor !== device.minor);
+    makeNode(place, device, step, step.owner);
     if (step.process !== undefined) permitDevice(step.process, device, true);
   } catch (e) {
     throw nodeRefused(step, e);
@@ -71,15 +91,14 @@ export const tap: StepType<TapStep> = {
     make(step, pipeline, true);
   },
 
-  /** Where the link is gone its number is not known any more: a node of a macvtap at that path is the plan's then. */
+  /** Where the link is gone its number is not known any more, and may be another link's by now: the node's mark tells. */
   undo(step, pipeline) {
     pipeline.flush();
     const device = deviceOf(step, pipeline.places);
     const place = placeOf(step);
     if (!isThere(place)) return;
-    const major = device?.major ?? tapMajor();
     try {
-      removeNode(place, (there) => there.major === major && (device === undefined || there.minor === device.minor));
+      removeNode(place, (there) => isOwn(step, there) && isOfLink(there, device, step));
       if (device !== undefined && step.process !== undefined) permitDevice(step.process, device, false);
     } catch (e) {
       if (!(e instanceof SysError)) throw e;

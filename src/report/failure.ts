@@ -46,8 +46,8 @@ export type Reason =
 
 /** What a {@link Failure} may carry beside its sentence. */
 export interface FailureOptions {
-  /** What to do about it: one or more sentences for the person who has the problem. */
-  readonly advice?: string;
+  /** What to do about it: one or more sentences for the person who has the problem; a list has a line for each. */
+  readonly advice?: string | readonly string[];
   /** A CNI error code that was decided elsewhere, as by a delegated plugin. */
   readonly code?: number;
   /** True where something of what failed could not be undone, and is left behind. */
@@ -70,7 +70,8 @@ export class Failure extends Error {
   constructor(reason: Reason, message: string, options: FailureOptions = {}) {
     super(plain(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.reason = reason;
-    this.advice = options.advice === undefined ? undefined : plain(options.advice);
+    const { advice } = options;
+    this.advice = typeof advice === "string" ? plain(advice) : advice?.map(plain).join("\n");
     this.code = options.code;
     this.incomplete = options.incomplete === true;
   }

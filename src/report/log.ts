@@ -25,13 +25,26 @@ export function log(level: Level, event: string, fields: () => Readonly<Record<s
 }
 
 let trace: string | undefined;
+let traceOf: (() => string | undefined) | undefined;
+
+/** A server, which has several calls at once, tells by `of` to which of them what runs belongs; undefined: to none. */
+export function callsAre(of: () => string | undefined): void {
+  traceOf = of;
+}
+
+/** A trace of its own, as W3C Trace Context has them. */
+export function newTrace(): string {
+  return crypto.randomUUID().replaceAll("-", "");
+}
 
 /** W3C Trace Context, "traceparent": version, trace id, the caller's span, flags. */
 const TRACEPARENT = /^[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(?:-.*)?$/u;
 
 /** 32 hexadecimal digits: the caller's trace where it tells one (TRACEPARENT), else this call's own. */
 function traceId(): string {
-  trace ??= TRACEPARENT.exec(process.env["TRACEPARENT"] ?? "")?.[1] ?? crypto.randomUUID().replaceAll("-", "");
+  const own = traceOf?.();
+  if (own !== undefined) return own;
+  trace ??= TRACEPARENT.exec(process.env["TRACEPARENT"] ?? "")?.[1] ?? newTrace();
   return trace;
 }
 
@@ -40,16 +53,11 @@ export function callId(): string {
   return `req-${traceId().replace(/^(.{8})(.{4})(.{4})(.{4})/u, "$1-$2-$3-$4-")}`;
 }
 
-/** What follows is another call: a server calls this for each request. */
-export function newCall(): void {
-  trace = crypto.randomUUID().replaceAll("-", "");
-}
-
 /**
  * The TRACEPARENT for a program that is started: where the caller gave one, or events are written, of the same trace as
  * everything else of this call; else undefined.
  */
 export function traceparent(): string | undefined {
   if (chosen < 0 && process.env["TRACEPARENT"] === undefined) return undefined;
-  return `00-${traceId()}-${crypto.randomUUID().replaceAll("-", "").slice(0, 16)}-01`;
+  return `00-${traceId()}-${newTrace().slice(0, 16)}-01`;
 }

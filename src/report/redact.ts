@@ -1,7 +1,7 @@
 // What may be shown to others of a configuration.
 
 /** Keys whose values are secret, whatever they are: an IPAM plugin's configuration may hold what it likes. */
-const SECRET = /pass(?:word|wd|phrase)?$|secret|token|credential|private|api[-_]?key|auth$|cookie/iu;
+const SECRET = /pass(?:word|wd|phrase)?$|pwd$|secret|token|credential|private|api[-_]?key|auth$|cookie/iu;
 const REMOVED = "(removed)";
 
 /** A text without the users and passwords of the URLs in it. */

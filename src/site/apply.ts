@@ -1,5 +1,6 @@
 // Making a host have what a site file wants, and taking it all back.
 import { attach } from "../attachment/attach.ts";
+import { Common } from "../attachment/common.ts";
 import { delegateFor } from "../attachment/allocation.ts";
 import { configOf } from "../attachment/recorded-config.ts";
 import { detachRecorded } from "../attachment/collect.ts";
@@ -8,6 +9,7 @@ import { describeKey, type Key } from "../attachment/key.ts";
 import type { AttachRequest } from "../attachment/prepare.ts";
 import { type AttachmentRecord, isOrphan } from "../attachment/record.ts";
 import { addNamedNamespace, deleteNamedNamespace, findNamespace } from "../kernel/namespaces.ts";
+import { OwnSysctls } from "../kernel/own-sysctls.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import type { Change } from "./difference.ts";
 import type { Wanted } from "./site-file.ts";
@@ -70,7 +72,7 @@ async function attachedAgain(former: AttachmentRecord, site: string, failure: Fa
   });
 }
 
-async function carryOut(change: Change, site: string): Promise<Outcome> {
+async function carryOut(change: Change, site: string, common: Common): Promise<Outcome> {
   const outcome = { key: keyOf(change), todo: change.todo, addresses: [], remarks: [] };
   if (change.todo === "keep") return { ...outcome, addresses: addressesIn(change.record) };
   if (change.todo === "detach") {
@@ -80,7 +82,7 @@ async function carryOut(change: Change, site: string): Promise<Outcome> {
   if (change.todo === "replace") await detachRecorded(change.record);
   try {
     makeNamespace(change.wanted);
-    const { record, remarks } = await attach(requestFor(change.wanted, site));
+    const { record, remarks } = await attach(requestFor(change.wanted, site), common);
     const why = change.todo === "replace" ? { why: change.why } : {};
     return { ...outcome, ...why, addresses: addressesIn(record), remarks };
   } catch (e) {
@@ -98,10 +100,14 @@ export async function applyChanges(
   changes: readonly Change[],
   done: (outcome: Outcome) => void,
 ): Promise<void> {
+  using common = new Common();
+  using sysctls = new OwnSysctls();
   for (const change of changes) {
+    sysctls.next();
     try {
-      done(await carryOut(change, site));
+      done(await carryOut(change, site, common));
     } catch (e) {
+      common.forget();
       const key = keyOf(change);
       const failure = asFailure(e, `${change.todo} ${describeKey(key)}`);
       done({ key, todo: change.todo, addresses: [], remarks: [], failure });

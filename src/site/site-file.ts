@@ -1,6 +1,7 @@
 // A site file: the networks and attachments that a host shall have, as YAML.
 import * as v from "valibot";
-import { type NetworkConfig, readConfig } from "../attachment/config.ts";
+import type { NetworkConfig } from "../attachment/config.ts";
+import { readConfig } from "../attachment/config-issues.ts";
 import { isIpOrCidr, isMac } from "../attachment/config-texts.ts";
 import { checkKey, describeKey, type Key, keyFileName } from "../attachment/key.ts";
 import type { Kind } from "../attachment/kinds.ts";

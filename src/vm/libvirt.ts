@@ -26,7 +26,8 @@ export function libvirtXml({ key, guest, parent, config }: AttachmentRecord): st
     ...(direct ? [` <source${attribute("dev", parent)}${attribute("mode", mode ?? "bridge")}/>`] : []),
     ` <target${attribute("dev", key.ifName)}${direct ? "" : " managed='no'"}/>`,
     " <model type='virtio'/>",
-    ` <mtu${attribute("size", `${guest.mtu}`)}/>`,
+    // libvirt refuses a domain that sets the MTU of a direct interface (seen with 9.0)
+    ...(direct ? [] : [` <mtu${attribute("size", `${guest.mtu}`)}/>`]),
     "</interface>",
   ]
     .map((line) => line.replace(/^ /u, "  "))

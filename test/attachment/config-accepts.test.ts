@@ -3,7 +3,8 @@ import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { accepts } from "../../src/attachment/config-accepts.ts";
-import { NetworkConfig, networkKeys, parseConfig } from "../../src/attachment/config.ts";
+import { NetworkConfig, networkKeys } from "../../src/attachment/config.ts";
+import { parseConfig } from "../../src/attachment/config-issues.ts";
 import { readConfigQuickly } from "../../src/attachment/quick-config.ts";
 import { failureOf } from "../failing.ts";
 

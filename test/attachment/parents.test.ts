@@ -7,7 +7,8 @@ import { findLink } from "../../src/kernel/links.ts";
 import { exchange } from "../../src/kernel/tcp.ts";
 import { call } from "../cni/call.ts";
 import { missingKind } from "../kernel-kinds.ts";
-import { TestWorld } from "../world.ts";
+import { Watcher } from "../watcher.ts";
+import { TestWorld, until } from "../world.ts";
 
 let w: TestWorld;
 beforeAll(() => {
@@ -129,6 +130,9 @@ function everythingPasses(mtu: number): void {
   }
 }
 
+/** Kinds of parents that whoever changes a tunnel deletes and makes again. */
+const tunnels = new Set(["gretap", "ip6gretap", "vxlan"]);
+
 for (const [name, sort] of Object.entries(sorts)) {
   const missing = missingKind(sort.kind);
   describe.skipIf(missing !== undefined)(`a ${name} as the parent${missing ?? ""}`, () => {
@@ -169,6 +173,29 @@ for (const [name, sort] of Object.entries(sorts)) {
       expect(exchange(w.at("c"), undefined, "192.0.2.1", 80)).toMatchObject({ ok: true, peer: HERE[0] });
       await call("DEL", config({ hostAccess: "auto" }));
     });
+
+    if (tunnels.has(sort.kind)) {
+      test("deleted and made again under berth repair --watch", async () => {
+        await call("ADD", config({ hostAccess: "auto" }));
+        const { mac } = w.link("c", "eth0");
+        await using watcher = new Watcher();
+        for (const round of [1, 2]) {
+          watcher.log = "";
+          unmake();
+          const sentence = "failed  tunnel/c1/eth0: find the parent, over0";
+          await until(`it is missed, ${round}`, () => watcher.log.includes(sentence));
+          make(sort);
+          await until(`it is mended, ${round}`, () =>
+            watcher.log.includes("mended  tunnel/c1/eth0: link eth0: is not there"),
+          );
+          await until(`it works, ${round}`, () => ping(w.at("c"), THERE[0]).ok);
+          everythingPasses(sort.mtu);
+          expect(w.link("c", "eth0").mac).toBe(mac ?? "");
+          await until(`the host reaches it, ${round}`, () => exchange(undefined, w.at("c"), HERE[0], 80).ok);
+        }
+        await call("DEL", config({ hostAccess: "auto" }));
+      });
+    }
 
     test("a macvtap is as good", async () => {
       const macvtap = config({ type: "macvtap" });

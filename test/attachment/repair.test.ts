@@ -134,6 +134,20 @@ describe("what changed on the host is followed", () => {
     expect(w.ip("", "route show proto 98")).toBe("");
   });
 
+  test("what is mended where an address is still being detected, as after a repair that was killed, waits for that", async () => {
+    const { json } = await call("ADD", config);
+    w.ip("c", "link set dev eth0 down");
+    w.sysctl("c", "net/ipv6/conf/eth0/accept_dad", "1");
+    w.sysctl("c", "net/ipv6/conf/eth0/dad_transmits", "2"); // one a second
+    w.ip("c", "address add fd22::2/64 dev eth0");
+    w.ip("c", "link set dev eth0 up");
+    expect(w.ip("c", "-6 address show dev eth0 tentative")).toContain("fd22::2");
+    await repair(record());
+    expect((await call("CHECK", { ...config, prevResult: json })).text).toBe("");
+    everythingTalks();
+    await detached();
+  });
+
   test("a parent that is renamed", async () => {
     await call("ADD", config);
     w.ip("", "link set eth1 down");

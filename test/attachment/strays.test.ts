@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { findStrayReservations, releaseStray } from "../../src/attachment/stray-reservations.ts";
 import { findStrays, removeStrays } from "../../src/attachment/strays.ts";
+import { Reservations } from "../../src/ipam/reservations.ts";
 import { LINK_GROUP_BERTH } from "../../src/kernel/protocol.ts";
 import { describeLeftovers } from "../../src/cli/leftovers.ts";
 import type { Failure } from "../../src/report/failure.ts";
@@ -157,6 +158,22 @@ describe("without records", () => {
     writeFileSync(side, "empty\r\neth0");
     for (const stray of findStrayReservations({ ...search, graceMs: 0 }, () => {})) releaseStray(stray);
     expect(ips({ graceMs: 0 })).toEqual([]);
+  });
+
+  test("an address in quarantine, and one that Docker was given, are no strays however old", () => {
+    const kept = new Reservations(RESERVATIONS, "kept");
+    {
+      using _lock = kept.lock();
+      kept.quarantine("10.79.0.7", "02:00:00:00:00:07", 86_400);
+      kept.reserve("10.79.0.8", "docker:0123\r\ndocker");
+      kept.reserve("10.79.0.9", "gone\r\neth0");
+    }
+    const search = { dataDirs: [], unrecorded: [], graceMs: 0, now: Date.now() + 3_600_000 };
+    const ips = findStrayReservations(search, () => {})
+      .filter((r) => r.network === "kept")
+      .map((r) => r.ip);
+    expect(ips).toEqual(["10.79.0.9"]);
+    rmSync(kept.directory, { recursive: true });
   });
 
   test("with everything of Berth's deleted it is all found, and the host is as it was", async () => {

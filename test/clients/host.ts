@@ -97,9 +97,9 @@ export class ClientHost extends TestWorld {
     this.#before = this.snapshot(HOST);
   }
 
-  /** What a web server saw of an asker: the address that the request came from. Throws where none answers in 5 s. */
+  /** What a web server saw of an asker: the address that the request came from. Throws where none answers in 20 s. */
   #asks(namespace: string, ip: string, port = 80): string {
-    for (const end = performance.now() + 5000; ;) {
+    for (const end = performance.now() + 20_000; ;) {
       try {
         const seen = this.run(namespace, ["timeout", "5", "busybox", "wget", "-q", "-O", "-", url(ip, port)]);
         return askerIn(seen);

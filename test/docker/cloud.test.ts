@@ -282,6 +282,46 @@ test("twenty addresses at once are twenty ports", async () => {
   await nothingIsLeft();
 });
 
+function endpointOf(i: number): { NetworkID: string; EndpointID: string } {
+  return { NetworkID: ids.NetworkID, EndpointID: `${i}`.padStart(64, "e") };
+}
+
+test("of several calls at once each has an id of its own towards the cloud, also where it waits for its turn", async () => {
+  let asked = new Map<string, string[]>();
+  const answer = cloud.neutron.answer.bind(cloud.neutron);
+  cloud.neutron.answer = (question) => {
+    const id = String(question.headers["x-openstack-request-id"]);
+    asked.set(id, [...(asked.get(id) ?? []), `${question.method} ${question.path.replace(/[\da-f-]{36}/u, "ID")}`]);
+    return answer(question);
+  };
+  /** What each of some calls asked, and that it was the same under as many ids. */
+  const askedBy = async (calls: readonly (() => Promise<Answer>)[]): Promise<string[] | undefined> => {
+    asked = new Map();
+    for (const answered of await Promise.all(calls.map((c) => c()))) expect(errorOf(answered)).toBeUndefined();
+    const lists = [...asked.values()];
+    expect(lists).toEqual(calls.map(() => lists[0] ?? []));
+    return lists[0];
+  };
+  const PoolID = await createNetwork({ "neutron.net.uuid": net.id });
+  const ips = Array.from({ length: 10 }, (_, i) => `10.77.0.${100 + i}`);
+  const addresses = ips.map((Address) => () => d.send("IpamDriver.RequestAddress", { PoolID, Address }));
+  expect(await askedBy(addresses)).toContain("POST /v2.0/ports");
+  for (const [i, ip] of ips.entries()) {
+    const Interface = { Address: `${ip}/24`, AddressIPv6: "", MacAddress: "" };
+    await call("NetworkDriver.CreateEndpoint", { ...endpointOf(i), Interface });
+  }
+  const joins = ips.map(
+    (_, i) => () => d.send("NetworkDriver.Join", { ...endpointOf(i), SandboxKey: `/run/docker/netns/c${i}` }),
+  );
+  expect(await askedBy(joins)).toContain("PUT /v2.0/ports/ID");
+  for (const [i, Address] of ips.entries()) {
+    await call("NetworkDriver.DeleteEndpoint", endpointOf(i));
+    await call("IpamDriver.ReleaseAddress", { PoolID, Address });
+  }
+  await removeNetwork(PoolID);
+  await nothingIsLeft();
+});
+
 test("sixty containers at once: requests of one plugin, some of whom share a lock file, do not wait for ever", async () => {
   const PoolID = await createNetwork({ "neutron.net.uuid": net.id, host_access: "auto" });
   const endpoint = async (i: number): Promise<string> => {

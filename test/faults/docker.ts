@@ -1,6 +1,7 @@
 // Faults of berth docker: it is started, and a Docker creates a network, starts a container on it, and takes all of it back.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { listRecords } from "../../src/attachment/record.ts";
+import type { Grant } from "../../src/docker/state.ts";
 import { type DockerServer, serveDocker } from "../../src/docker/server.ts";
 import { type Answer, Dockerd, errorOf, recorded, type Recorded, textOf } from "../docker/dockerd.ts";
 import { until } from "../world.ts";
@@ -9,8 +10,8 @@ import { type Ended, expectSame, expectUsable, type Scenario } from "./scenario.
 
 const SOCKET = "/run/docker/plugins/berth.sock";
 const GRANTS = "/var/lib/berth/docker/grants";
-/** Longer than the plugin keeps an address that nobody claimed, milliseconds. */
-const LONG_AGO_MS = 3_600_000;
+/** Longer than the plugin keeps an address that nobody claimed, seconds. */
+const LONG_AGO_S = 3600;
 /** A request that is not answered in this time is sent again, milliseconds. */
 const PATIENCE_MS = 15_000;
 /** The calls that take back what others made, in a recording's order. */
@@ -74,8 +75,9 @@ function childrenOf(pid: number): number[] {
 function forgetUnclaimed(): void {
   for (const name of existsSync(GRANTS) ? readdirSync(GRANTS) : []) {
     if (!name.endsWith(".json")) continue;
-    const grant = JSON.parse(readFileSync(`${GRANTS}/${name}`, "utf8")) as { made: number };
-    writeFileSync(`${GRANTS}/${name}`, JSON.stringify({ ...grant, made: grant.made - LONG_AGO_MS }));
+    const grant = JSON.parse(readFileSync(`${GRANTS}/${name}`, "utf8")) as Grant;
+    const { boot = "", seconds = 0 } = grant.since ?? {};
+    writeFileSync(`${GRANTS}/${name}`, JSON.stringify({ ...grant, since: { boot, seconds: seconds - LONG_AGO_S } }));
   }
 }
 

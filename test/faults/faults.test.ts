@@ -1,15 +1,13 @@
 // A sample of what npm run test:faults tries, and every point at which it once found a defect.
 import { describe, expect, test } from "bun:test";
-import { mkdtempSync } from "node:fs";
-import { compile, COMPILE_MS } from "../../scripts/compile.ts";
+import { executablePath } from "../executable.ts";
 import { runScenario, scenarios } from "./run.ts";
 import { describePoint, type Point } from "./strace.ts";
 
 /** Points of each scenario, evenly spread. */
 const SAMPLE = 4;
 
-const executable = `${mkdtempSync("/run/berth-")}/berth`;
-const all = scenarios(executable);
+const all = scenarios(await executablePath());
 
 /** What was not so once, and where: the verb, part of the network's name, and the points as {@link describePoint} has them. */
 const defects: readonly (readonly [what: string, verb: string, network: string, at: RegExp, last?: true])[] = [
@@ -35,8 +33,6 @@ function matching(points: readonly Point[], at: RegExp, last: boolean): number[]
 }
 
 describe.skipIf(Bun.which("strace") === null)("faults (skipped where strace is not installed)", () => {
-  test("the executable is built", () => compile(executable), COMPILE_MS);
-
   test.each(all.map((s) => [`${s.verb}, ${s.network.name}`, s] as const))("%s", async (_, scenario) => {
     const { verb, network } = scenario;
     const known = defects.filter(([, of, on]) => of === verb && network.name.includes(on));

@@ -9,7 +9,7 @@ const root = new URL("../../", import.meta.url).pathname;
 const executable = `${root}dist/berth`;
 const page = `${root}docs/reliability.md`;
 /** Each in namespaces of its own. They wait for the kernel most of their time. */
-const WORKERS = 4;
+const WORKERS = 8;
 const MARKED = /(<!-- faults -->\n)[^]*(<!-- \/faults -->)/u;
 
 const arguments_ = process.argv.slice(2);

@@ -91,7 +91,6 @@ describe("libvirt's <interface>", () => {
         "  <source dev='it&apos;s &lt;&amp;&gt;' mode='vepa'/>",
         "  <target dev='tap-tasks'/>",
         "  <model type='virtio'/>",
-        "  <mtu size='1462'/>",
         "</interface>",
       ].join("\n"),
     );

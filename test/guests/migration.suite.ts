@@ -6,7 +6,7 @@ import { namedNamespacePath } from "../../src/kernel/namespaces.ts";
 import { ping } from "../../src/kernel/icmp.ts";
 import { Qmp, type QmpEvent } from "../../src/vm/qmp.ts";
 import { TestWorld, until } from "../world.ts";
-import { Guest } from "./guest.ts";
+import { MonitoredGuest } from "./guest.ts";
 import { SmallHost } from "./hosts.ts";
 
 const ROUNDS = 10;
@@ -51,7 +51,7 @@ afterAll(async () => {
 
 /** A guest where it runs, and the program that holds it there. */
 interface Placed {
-  readonly guest: Guest;
+  readonly guest: MonitoredGuest;
   readonly process: Bun.Subprocess;
 }
 
@@ -61,7 +61,7 @@ interface Way {
   /** Starts QEMU on the host; `more` is added to its command line. */
   start(host: SmallHost, ...more: string[]): Promise<Placed>;
   /** Before the guest comes. */
-  prepare(guest: Guest, from: SmallHost, to: SmallHost): Promise<void>;
+  prepare(guest: MonitoredGuest, from: SmallHost, to: SmallHost): Promise<void>;
   /** After QEMU has ended on a host. */
   after(host: SmallHost): void;
 }
@@ -69,18 +69,18 @@ interface Way {
 const byBerth: Way = {
   ip: BERTHS,
   async start(host, ...more) {
-    const guest = new Guest();
+    const guest = new MonitoredGuest();
     const flags = ["--config", CONFIG, "--name", "vm1", "--qmp", guest.qmp, "--ip", BERTHS, "--ip", BERTHS6];
-    const command = host.berthCommand("vm", "run", ...flags, "--", ...guest.command(...more));
+    const command = host.berthCommand("vm", "run", ...flags, "--", ...guest.command(1, ...more));
     const process = Bun.spawn(command, { stdio: ["ignore", "ignore", "ignore"] });
-    await guest.connect();
+    await guest.agent.connected();
     return { guest, process };
   },
   async prepare(guest, from, to) {
     writeFileSync("/run/vm1.json", from.berth("vm", "export", "--name", "vm1"));
     const prepared = to.berth("vm", "prepare", "--config", CONFIG, "--state", "/run/vm1.json", "--json");
     const { commands } = (JSON.parse(prepared) as { guest: { commands: readonly string[] } }).guest;
-    for (const command of commands) await guest.run(command);
+    for (const command of commands) await guest.agent.must(command);
   },
   after() {
     // berth vm run has detached it
@@ -91,19 +91,19 @@ const byBerth: Way = {
 const byHand: Way = {
   ip: BY_HAND.ip,
   async start(host, ...more) {
-    const guest = new Guest();
+    const guest = new MonitoredGuest();
     const device = w
       .run(host.name, ["sh", "-c", "mount -t sysfs sysfs /mnt && cat /mnt/class/net/hand/tap*/dev; umount /mnt"])
       .trim();
     const node = `${guest.directory}/tap`;
     w.run(["mknod", node, "c", ...device.split(":")]);
     const argv = guest
-      .command(...more)
+      .command(1, ...more)
       .map((word) => word.replace("{fd}", "3").replace("{mac}", BY_HAND.mac).replace("{mtu}", "1500"));
     const fd = openSync(node, "r+");
     const process = Bun.spawn(host.command(...argv), { stdio: ["ignore", "ignore", "ignore", fd] });
     closeSync(fd);
-    await guest.connect();
+    await guest.agent.connected();
     const onEvent = ({ event }: QmpEvent): void => {
       const state = event === "STOP" ? "down" : event === "RESUME" ? "up" : undefined;
       if (state !== undefined) w.ip(host.name, `link set hand ${state}`);
@@ -169,7 +169,7 @@ async function migrate(
   for (const pinger of pingers) outages.push(await pinger.end());
   await source.execute("quit").catch(() => {}); // it may end before it answers
   await process.exited;
-  await guest[Symbol.asyncDispose]();
+  guest[Symbol.dispose]();
   way.after(from);
   return { placed, outages };
 }
@@ -253,15 +253,15 @@ test("a guest moves ten times: connections live on, addresses and the host's way
   makeByHand("h1");
   let hand = await byHand.start(hosts[0]);
   w.ip("h1", "link set hand up");
-  await hand.guest.ready();
-  await hand.guest.run(`ip address add ${BY_HAND.ip}/24 dev eth0; ip link set eth0 up`);
+  await hand.guest.agent.ready();
+  await hand.guest.agent.must(`ip address add ${BY_HAND.ip}/24 dev eth0; ip link set eth0 up`);
   let berths = await byBerth.start(hosts[0]);
-  await berths.guest.ready();
+  await berths.guest.agent.ready();
   const row = (JSON.parse(hosts[0].berth("ls", "--json")) as { guest?: { commands: string[] } }[]).find(
     (r) => r.guest !== undefined,
   );
-  for (const command of row?.guest?.commands ?? []) await berths.guest.run(command);
-  await berths.guest.run(
+  for (const command of row?.guest?.commands ?? []) await berths.guest.agent.must(command);
+  await berths.guest.agent.must(
     "nc -ll -p 7 -e cat >/dev/null 2>&1 & until netstat -ltn | grep -q ':7 '; do usleep 100000; done",
   );
   using first = new Connection("ca", BERTHS);
@@ -304,7 +304,7 @@ test("a guest moves ten times: connections live on, addresses and the host's way
   for (const { guest, process } of [hand, berths]) {
     process.kill("SIGTERM");
     await process.exited;
-    await guest[Symbol.asyncDispose]();
+    guest[Symbol.dispose]();
   }
   for (const host of hosts) expect(host.berth("ls")).not.toContain("vm1");
   w.ip("h1", "link delete hand");

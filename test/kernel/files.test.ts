@@ -9,6 +9,7 @@ import {
   listDirectory,
   makeDirectory,
   readFile,
+  readSecretFile,
   readFileIfThere,
   readLink,
   removeDirectory,
@@ -93,6 +94,16 @@ function number(n: bigint): string {
   return `${((n >> 8n) & 0xfffn) | ((n >> 32n) & ~0xfffn)}:${(n & 0xffn) | ((n >> 12n) & ~0xffn)}`;
 }
 
+test("a file that others may use is no secret", () => {
+  writeFile(`${top}/secret`, "s", { mode: 0o600 });
+  expect(readSecretFile(`${top}/secret`)).toBe("s");
+  for (const mode of [0o640, 0o604, 0o620, 0o602]) {
+    chmodSync(`${top}/secret`, mode);
+    expect(errnoOf(() => readSecretFile(`${top}/secret`))).toBe(Errno.EPERM);
+  }
+  expect(readSecretFile(`${top}/none`)).toBeUndefined();
+});
+
 describe("what is known of a file", () => {
   test("is what node:fs says", () => {
     writeFile(`${top}/f`, "12345");
@@ -109,6 +120,7 @@ describe("what is known of a file", () => {
         modified: Number(node.mtimeNs / 1_000_000_000n) * 1000 + Number(node.mtimeNs % 1_000_000_000n) / 1e6,
         kind: node.isFile() ? "file" : node.isDirectory() ? "directory" : "other",
         represents: number(node.rdev),
+        permissions: Number(node.mode & 0o7777n),
       });
     }
   });

@@ -5,7 +5,7 @@ import { TestWorld, until } from "../world.ts";
 
 // a ── lan near ── router ── lan far (MTU 1280 on the way) ── b
 let w: TestWorld;
-beforeAll(() => {
+beforeAll(async () => {
   w = new TestWorld();
   for (const lan of ["near", "far"]) w.lan(lan);
   for (const name of ["a", "router", "b"]) w.namespace(name);
@@ -27,6 +27,9 @@ beforeAll(() => {
   w.ip("router", "link set eth1 mtu 1280");
   w.ip("router", "route add unreachable 10.3.0.0/24");
   w.ip("router", "-6 route add unreachable fd03::/64");
+  // a busy kernel takes its time to see that a link is up, and an IPv6 address answers only then
+  for (const ip of ["10.2.0.1", "fd02::1"])
+    await until(`${ip} answers`, () => ping(w.at("a"), ip, { timeoutMs: 1000 }).ok);
 });
 afterAll(() => w[Symbol.dispose]());
 

@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, readdirSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import { lockFile } from "../../src/kernel/locks.ts";
 import {
   bootId,
   findNamespace,
+  mountNamespace,
   namedNamespacePath,
   openNamespace,
   processNamespacePath,
 } from "../../src/kernel/namespaces.ts";
+import { OwnSysctls } from "../../src/kernel/own-sysctls.ts";
 import { readSysctl, writeSysctl } from "../../src/kernel/sysctls.ts";
 import { TestWorld } from "../world.ts";
 
@@ -18,6 +20,7 @@ beforeAll(() => {
 });
 afterAll(() => w[Symbol.dispose]());
 
+const descriptors = (): number => readdirSync("/proc/self/fd").length;
 const own = (): string => readlinkSync("/proc/thread-self/ns/net");
 
 describe("namespaces", () => {
@@ -56,6 +59,21 @@ describe("namespaces", () => {
     expect(() => w.link("", "only-here")).toThrow();
   });
 
+  test("a mount namespace shows other directories in their places to who enters it, and to nobody else", () => {
+    mkdirSync("/run/places/elsewhere", { recursive: true });
+    mkdirSync("/run/places/here");
+    writeFileSync("/run/places/elsewhere/file", "from elsewhere");
+    const home = readlinkSync("/proc/thread-self/ns/mnt");
+    const fd = mountNamespace([["/run/places/elsewhere", "/run/places/here"]]);
+    expect(readlinkSync("/proc/thread-self/ns/mnt")).toBe(home);
+    expect(existsSync("/run/places/here/file")).toBe(false);
+    const seen = w.run(["nsenter", `--mount=/proc/${process.pid}/fd/${fd}`, "--", "cat", "/run/places/here/file"]);
+    expect(seen).toBe("from elsewhere");
+    expect(() => mountNamespace([["/run/places/none", "/run/places/here"]])).toThrow("mount /run/places/none");
+    expect(readlinkSync("/proc/thread-self/ns/mnt")).toBe(home);
+    closeSync(fd);
+  });
+
   test("nothing there, a plain file, a stale mount point: no namespace", () => {
     writeFileSync("/run/netns/stale", "");
     for (const path of ["/run/netns/none", "/run/netns/stale", "/run/netns/stale/x", "/proc/999999/ns/net"]) {
@@ -80,6 +98,26 @@ describe("sysctls", () => {
       "set sysctl net/ipv4/conf/nothing/arp_notify to 1: ENOENT",
     );
     expect(() => writeSysctl("net/ipv4/conf/lo/arp_notify", "x")).toThrow("EINVAL");
+  });
+
+  test("those of many namespaces in an instance of procfs of one's own, each its namespace's", () => {
+    const key = "net/ipv4/conf/lo/arp_notify";
+    const names = Array.from({ length: 40 }, (_, i) => `many-${i}`);
+    for (const name of names) w.namespace(name);
+    const before = descriptors();
+    {
+      using sysctls = new OwnSysctls();
+      for (const [i, name] of names.entries()) {
+        sysctls.next();
+        w.within(name, () => writeSysctl(key, i % 3 === 0 ? "1" : "0"));
+        expect(() => writeSysctl("net/ipv4/conf/nothing/arp_notify", "1")).toThrow("ENOENT");
+      }
+      expect(descriptors()).toBe(before + 1);
+    }
+    expect(descriptors()).toBe(before);
+    const found = names.map((name) => w.within(name, () => readSysctl(key)));
+    expect(found).toEqual(names.map((_, i) => (i % 3 === 0 ? "1" : "0")));
+    expect(readSysctl(key)).toBe("0");
   });
 });
 

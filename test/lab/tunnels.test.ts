@@ -48,7 +48,7 @@ for (const [kind, mtu] of [noGre === undefined ? (["gretap", 1458] as const) : (
         "✔ agent-a 192.168.10.11 → app-a 10.90.0.21  TCP",
         "✔ outside 198.51.100.9 → app-b 203.0.113.22  TCP",
         `${mtu} bytes whole: reply`,
-        "✔ host-b: records: nothing left",
+        "✔ host-b: records and device nodes: nothing left",
         "All 315 proofs held.",
       ]) {
         expect(out).toContain(text);

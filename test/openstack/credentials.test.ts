@@ -68,12 +68,19 @@ describe("clouds.yaml", () => {
     ["several and none named", {}, {}, "has the clouds lab, keyed, kerberos, wrong, and none was named"],
     ["one that is not there", { cloud: "moon" }, {}, "has lab, keyed, kerberos, wrong"],
     ["a login that is not known", { cloud: "kerberos" }, {}, "auth_type is v3kerberos"],
-    ["an address that is none", { cloud: "wrong" }, {}, "auth_url is lab:5000"],
+    ["an address that is none", { cloud: "wrong" }, {}, "auth_url is no http:// or https:// URL"],
     ["a variable that leads nowhere", { cloud: "lab" }, { OS_CLIENT_CONFIG_FILE: "/nowhere/c.yaml" }, ""],
   ];
   test.each(refused)("%s", (_, config, env, sentence) => {
     if (sentence === "") expect(findCredentials(config, around(env)).region).toBe("one"); // the next place has it
     else expect(failing(() => findCredentials(config, around(env))).message).toContain(sentence);
+  });
+
+  test("lines that were exchanged: the password is not told", () => {
+    const env = { OS_AUTH_URL: "hunter2", OS_USERNAME: "ann", OS_PASSWORD: "http://cloud:5000", OS_PROJECT_ID: "1" };
+    const failure = failing(() => findCredentials({}, { env, directories: [] }));
+    expect(failure.message).toContain("auth_url is no http:// or https:// URL");
+    expect(`${failure.message} ${failure.advice}`).not.toContain("hunter2");
   });
 
   test("no file anywhere", () => {

@@ -229,6 +229,18 @@ test("redacted: values of keys that are named like secrets, at every depth, and 
   expect(withoutUser("GET http://a:b@c/d and //e@f/g")).toBe("GET http://(removed)@c/d and //(removed)@f/g");
 });
 
+test.each(
+  "pass dbPassword passwd userPwd passphrase client_secret SECRET accessToken credential credentials privateKey api_key api-key apiKey basicAuth cookies".split(
+    " ",
+  ),
+)("a value called %s is removed", (key) => {
+  expect(redacted({ [key]: "x" })).toEqual({ [key]: "(removed)" });
+});
+
+test.each(["name", "master", "mode", "passthru", "author", "keys"])("one called %s is not", (key) => {
+  expect(redacted({ [key]: "x" })).toEqual({ [key]: "x" });
+});
+
 test("a sentence is on one line, and every sign of it is seen", () => {
   expect(plain("good text, übrigens: 日本 \u{1f600}")).toBe("good text, übrigens: 日本 \u{1f600}");
   expect(plain("a\nb\tc\u001b[2Jd\u202ee\0")).toBe(String.raw`a\nb\u0009c\u001b[2Jd\u202ee\u0000`);

@@ -1,18 +1,17 @@
 // The program is started by root in somebody's directory, with somebody's variables: nothing of theirs is executed.
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { COMPILE_MS } from "../../scripts/compile.ts";
-import { Executable, isInstalled } from "./executable.ts";
+import { until } from "../world.ts";
+import { executablePath } from "../executable.ts";
 
 const HERE = "/run/hostile";
 const MARKER = "/run/executed";
 const evil = `require("node:fs").writeFileSync(${JSON.stringify(MARKER)}, process.argv.join(" "));\n`;
 
-let berth: Executable;
+let berth: string;
 beforeAll(async () => {
-  berth = await Executable.make();
-}, COMPILE_MS);
-afterAll(() => berth[Symbol.dispose]());
+  berth = await executablePath();
+});
 
 beforeEach(() => {
   for (const path of [HERE, MARKER, "/run/berth"]) rmSync(path, { recursive: true, force: true });
@@ -40,6 +39,7 @@ beforeEach(() => {
     "10-lan.conflist": "{}",
   };
   for (const [name, text] of Object.entries(files)) writeFileSync(`${HERE}/${name}`, text);
+  writeFileSync(`${HERE}/evil-ipam`, `#!/bin/sh\ntouch ${MARKER}\n`, { mode: 0o755 });
   for (const name of ["valibot", "@stricli/core", "bun:ffi", "node:fs", "fs"]) {
     mkdirSync(`${HERE}/node_modules/${name}`, { recursive: true });
     writeFileSync(`${HERE}/node_modules/${name}/index.js`, evil);
@@ -73,6 +73,8 @@ const starts: readonly Start[] = [
   { name: "CNI DEL", env: cniEnv("DEL"), stdin: CONFIG, says: "" },
   { name: "a wrong configuration", env: cniEnv("ADD"), stdin: CONFIG.replace("none0", "a/b"), says: "master" },
   { name: "berth gc", args: ["gc", "--conf-dir", "/nowhere"], says: "nothing to collect" },
+  { name: "berth repair", args: ["repair"], says: "no attachments" },
+  { name: "berth report", args: ["report", "--conf-dir", "/nowhere"], says: "== berth" },
   { name: "a cloud that is nowhere named", args: ["openstack", "show"], says: "clouds.yaml" },
 ];
 
@@ -81,7 +83,7 @@ function run(
   env: Record<string, string> = {},
   before: readonly string[] = [],
 ): { code: number; text: string } {
-  const r = Bun.spawnSync([...before, berth.path, ...(start.args ?? [])], {
+  const r = Bun.spawnSync([...before, berth, ...(start.args ?? [])], {
     cwd: HERE,
     env: { PATH: "/usr/bin:/bin", HOME: "/root", ...start.env, ...env },
     stdin: Buffer.from(start.stdin ?? ""),
@@ -92,6 +94,21 @@ function run(
   return { code: r.exitCode, text: r.stdout.toString() + r.stderr.toString() };
 }
 
+const TRACED = ["strace", "-f", "-qq", "-y", "-e", "trace=file,execve", "-o", "/run/trace"] as const;
+
+/** By the trace: nothing of the directory was opened, or looked for, and no other program was started. */
+function expectUntouched(): void {
+  const calls = readFileSync("/run/trace", "utf8").split("\n");
+  expect(calls.length).toBeGreaterThan(10);
+  const named = calls.filter((line) =>
+    /\.env|bunfig|package\.json|tsconfig|node_modules|evil|\/run\/hostile\/|clouds\.yaml/u.test(line),
+  );
+  expect(named.filter((line) => !line.includes("/etc/openstack") && !line.includes("/root/.config/openstack"))).toEqual(
+    [],
+  );
+  expect(calls.filter((line) => line.includes("execve(")).length).toBe(1);
+}
+
 describe("a hostile working directory", () => {
   for (const start of starts) {
     test(`${start.name}: does what it does elsewhere`, () => {
@@ -99,23 +116,48 @@ describe("a hostile working directory", () => {
       expect(existsSync(MARKER)).toBe(false);
     });
 
-    test.skipIf(!isInstalled("strace"))(
+    test.skipIf(Bun.which("strace") === null)(
       `${start.name}: no file of the directory is opened, or looked for (needs strace)`,
       () => {
-        run(start, {}, ["strace", "-f", "-qq", "-y", "-e", "trace=file,execve", "-o", "/run/trace"]);
-        const calls = readFileSync("/run/trace", "utf8").split("\n");
-        expect(calls.length).toBeGreaterThan(10);
-        const named = calls.filter((line) =>
-          /\.env|bunfig|package\.json|tsconfig|node_modules|evil|\/run\/hostile\/|clouds\.yaml/u.test(line),
-        );
-        expect(
-          named.filter((line) => !line.includes("/etc/openstack") && !line.includes("/root/.config/openstack")),
-        ).toEqual([]);
-        // it starts nobody else
-        expect(calls.filter((line) => line.includes("execve(")).length).toBe(1);
+        run(start, {}, TRACED);
+        expectUntouched();
       },
     );
   }
+
+  test.skipIf(Bun.which("strace") === null)(
+    "berth docker, from its start to its end: the same (needs strace)",
+    async () => {
+      const socket = "/run/hostile-docker/berth.sock";
+      const server = Bun.spawn([...TRACED, berth, "docker", "--socket", socket], {
+        cwd: HERE,
+        env: { PATH: "/usr/bin:/bin", HOME: "/root" },
+        stdio: ["ignore", "ignore", "ignore"],
+      });
+      await until("it listens", () => existsSync(socket));
+      const response = await fetch("http://docker/Plugin.Activate", { unix: socket, method: "POST", body: "{}" });
+      expect(await response.text()).toContain("NetworkDriver");
+      const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, "utf8");
+      process.kill(Number(children.trim()), "SIGTERM");
+      await server.exited;
+      expect(existsSync(MARKER)).toBe(false);
+      expectUntouched();
+    },
+  );
+
+  test("an IPAM plugin is not looked for here where CNI_PATH names nothing", () => {
+    Bun.spawnSync(["ip", "link", "add", "parent0", "type", "bridge"]);
+    for (const path of ["", ":", "::/nowhere:"]) {
+      const start: Start = {
+        name: "",
+        env: { ...cniEnv("ADD"), CNI_NETNS: "/proc/1/ns/net", CNI_PATH: path },
+        stdin: JSON.stringify({ ...JSON.parse(CONFIG), master: "parent0", ipam: { type: "evil-ipam" } }),
+        says: "evil-ipam",
+      };
+      expect(run(start).text).toContain("run the IPAM plugin evil-ipam");
+      expect(existsSync(MARKER)).toBe(false);
+    }
+  });
 });
 
 /** Every way that the runtime knows, and what other runtimes know. */

@@ -1,15 +1,13 @@
 // Input without measure: the real program refuses it, at once, in little memory.
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
 import { until } from "../world.ts";
-import { COMPILE_MS } from "../../scripts/compile.ts";
-import { Executable } from "./executable.ts";
+import { executablePath } from "../executable.ts";
 
-let berth: Executable;
+let berth: string;
 beforeAll(async () => {
-  berth = await Executable.make();
-}, COMPILE_MS);
-afterAll(() => berth[Symbol.dispose]());
+  berth = await executablePath();
+});
 
 /** More than a start takes, and far less than what is sent, KiB. */
 const MEMORY_KIB = 400 << 10;
@@ -25,7 +23,7 @@ const deep = (depth: number): string => `${"[".repeat(depth)}1${"]".repeat(depth
 const huge = `{"name":"lan","x":"${"a".repeat(100 << 20)}"}`;
 
 async function add(stdin: string): Promise<{ code: number; json: Record<string, unknown>; memoryKib: number }> {
-  const child = Bun.spawn([berth.path], { env, stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn([berth], { env, stdin: "pipe", stdout: "pipe", stderr: "pipe" });
   try {
     await child.stdin.write(stdin);
     await child.stdin.end();
@@ -73,7 +71,7 @@ describe("the Docker server", () => {
   let server: Bun.Subprocess<"ignore", "pipe", "pipe">;
   beforeEach(async () => {
     rmSync("/run/docker", { recursive: true, force: true });
-    server = Bun.spawn([berth.path, "docker", "--socket", socket], {
+    server = Bun.spawn([berth, "docker", "--socket", socket], {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

@@ -3,7 +3,7 @@
 // No systemd runs here: confine.ts does what it would do. Device nodes cannot be made in a user namespace, which tests run in,
 // whatever capabilities there are: for CAP_MKNOD, CAP_CHOWN, CAP_FOWNER and bpf(2), which a virtual machine's node takes, it is
 // only checked that they are no hindrance.
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { arch } from "node:process";
 import { listRecords } from "../../src/attachment/record.ts";
@@ -14,27 +14,25 @@ import { Dockerd, errorOf, recorded } from "../docker/dockerd.ts";
 import { PluginHost, SOCKET } from "../docker/plugin.ts";
 import { HOST, TestWorld } from "../world.ts";
 import type { Confinement } from "./confine.ts";
-import { COMPILE_MS } from "../../scripts/compile.ts";
-import { Executable, isInstalled } from "./executable.ts";
+import { executablePath } from "../executable.ts";
 import { confinementOf, unit, wordsOf } from "./units.ts";
 
 /** What cannot be missed here, as a device node cannot be made anyhow. */
 const forNodes = new Set(["CAP_MKNOD", "CAP_CHOWN", "CAP_FOWNER"]);
 const isPossible = arch === "x64"; // system-calls.json has x86-64's numbers
 
-let berth: Executable;
+let berth: string;
 beforeAll(async () => {
-  berth = await Executable.make();
+  berth = await executablePath();
   mount("none", "/", "", MS_REC | MS_SHARED); // as systemd has it: services see what is mounted later
-}, COMPILE_MS);
-afterAll(() => berth[Symbol.dispose]());
+});
 
 function without(c: Confinement, capability: string): Confinement {
   return { ...c, capabilities: c.capabilities.filter((name) => name !== capability) };
 }
 
 function confined(spec: Confinement, args: readonly string[]): string[] {
-  return [process.execPath, `${import.meta.dir}/confine.ts`, JSON.stringify(spec), berth.path, ...args];
+  return [process.execPath, `${import.meta.dir}/confine.ts`, JSON.stringify(spec), berth, ...args];
 }
 
 interface Ended {
@@ -148,7 +146,7 @@ describe("the units", () => {
       expect([key, unit("berth-site.service").has(key)]).toEqual([key, false]);
   });
 
-  test.skipIf(!isInstalled("systemd-analyze"))("systemd understands all of it (needs systemd-analyze)", () => {
+  test.skipIf(Bun.which("systemd-analyze") === null)("systemd understands all of it (needs systemd-analyze)", () => {
     const paths = names.map((name) => new URL(`../../packaging/${name}`, import.meta.url).pathname);
     const r = Bun.spawnSync(["systemd-analyze", "verify", ...paths], {
       stderr: "pipe",

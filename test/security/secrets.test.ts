@@ -203,6 +203,20 @@ describe("a secret in a configuration that is another plugin's", () => {
   });
 });
 
+test("a delegated IPAM plugin's arguments, which everybody on the host can read: none", async () => {
+  writeFileSync(
+    "/run/etc/ipam",
+    '#!/bin/sh\ncat /proc/$$/cmdline >/run/etc/argv\necho \'{"cniVersion":"1.0.0","ips":[{"address":"192.168.0.77/24"}]}\'\n',
+    { mode: 0o755 },
+  );
+  const given = JSON.stringify({ ...config, ipam: { type: "ipam", password: CANARY } });
+  const call = { CNI_CONTAINERID: "c1", CNI_NETNS: "/run/netns/c", CNI_IFNAME: "eth0", CNI_PATH: "/run/etc" };
+  for (const verb of ["ADD", "DEL"]) {
+    expect((await run([], { ...call, CNI_COMMAND: verb }, given)).code).toBe(0);
+    expect(readFileSync("/run/etc/argv", "utf8").split("\0")).toEqual(["/bin/sh", "/run/etc/ipam", ""]);
+  }
+});
+
 describe("a delegated IPAM plugin's environment", () => {
   test("what the protocol has, PATH, and TRACEPARENT where there is a trace: nothing else of the caller's", async () => {
     writeFileSync(

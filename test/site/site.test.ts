@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { listRecords } from "../../src/attachment/record.ts";
+import { readSysctl } from "../../src/kernel/sysctls.ts";
 import { applyChanges, type Outcome, takeDown } from "../../src/site/apply.ts";
 import { type Change, differenceOf } from "../../src/site/difference.ts";
 import { readSite } from "../../src/site/site-file.ts";
@@ -163,6 +164,42 @@ attachments:
     "attach db/eth0 192.168.122.100/24",
     "attach web/eth0 192.168.122.101/24",
   ]);
+});
+
+describe("a site of many", () => {
+  const names = Array.from({ length: 40 }, (_, i) => `many-${i}`);
+  const many = `${networks}
+attachments:
+${names.map((netns) => `  - {network: lan, netns: ${netns}}`).join("\n")}
+`;
+
+  test("has in each namespace what an attachment by itself has, whoever else has an eth0", async () => {
+    for (const name of ["alone", ...names]) w.namespace(name);
+    await up(`${networks}\nattachments: [{network: lan, netns: alone}]`);
+    rmSync("/run/berth/attachments/lan:alone:eth0.json");
+    expect((await up(many)).outcomes.filter((o) => o.failure !== undefined)).toEqual([]);
+    const settings = ["net/ipv4/conf/eth0/arp_notify", "net/ipv6/conf/eth0/ndisc_notify"];
+    const inside = (name: string): unknown => w.at(name)?.run(() => settings.map((key) => readSysctl(key)));
+    expect(inside("alone")).toEqual(["1", "1"]);
+    for (const name of names) expect([name, inside(name)]).toEqual([name, ["1", "1"]]);
+    w.ping("", "192.168.122.139");
+    await down(many);
+  });
+
+  test("whose parent is made anew meanwhile loses the one that met that, and no other", async () => {
+    for (const name of names) w.namespace(name);
+    const { changes } = differenceOf(SITE, wantedIn(many.replace("    hostrouteif: auto\n", "")), []);
+    const outcomes: Outcome[] = [];
+    await applyChanges(SITE, changes, (o) => {
+      outcomes.push(o);
+      if (outcomes.length !== 20) return;
+      w.ip("", "link delete eth1");
+      w.plug("office", "", "eth1", "192.168.122.3/24");
+    });
+    expect(outcomes.filter((o) => o.failure !== undefined).map((o) => o.key.containerId)).toEqual(["many-20"]);
+    expect(listRecords(() => {})).toHaveLength(39);
+    await down(many);
+  });
 });
 
 describe("a site file that cannot be meant so is refused", () => {

@@ -1,5 +1,5 @@
 // A host for many calls of the executable at once, and what there is of everything on it.
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { parseIp } from "../../src/address/ip.ts";
 import { HOST, TestWorld } from "../world.ts";
 
@@ -111,8 +111,28 @@ export function reservations(): Map<string, string> {
   return new Map(names.map((name) => [name, readFileSync(`${RESERVATIONS}/${name}`, "utf8")]));
 }
 
-/** Resident memory, KiB, and open files of a process. */
-export function sizeOf(pid: number): { readonly kib: number; readonly descriptors: number } {
-  const kib = Number(/^VmRSS:\s+(\d+)/mu.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
-  return { kib, descriptors: readdirSync(`/proc/${pid}/fd`).length };
+/** Resident memory of a process, KiB. */
+export function residentKib(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+)/mu.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
+}
+
+/** What a process has open between two pieces of work: the fewest files and sockets that are seen during two seconds. */
+export async function openAtRest(pid: number): Promise<number> {
+  let fewest = Number.POSITIVE_INFINITY;
+  for (const end = performance.now() + 2000; performance.now() < end; await Bun.sleep(20)) {
+    fewest = Math.min(fewest, openFiles(pid));
+  }
+  return fewest;
+}
+
+/** Without the queues of the runtime's threads, which it makes when it first needs them. */
+function openFiles(pid: number): number {
+  const directory = `/proc/${pid}/fd`;
+  return readdirSync(directory).filter((fd) => {
+    try {
+      return !readlinkSync(`${directory}/${fd}`).startsWith("anon_inode:[event");
+    } catch {
+      return false; // closed meanwhile
+    }
+  }).length;
 }

@@ -5,7 +5,7 @@ import { parseArgs } from "node:util";
 import { describeMachine, hideMachine, inNamespaces, machine, namespacesRefused } from "../../bench/host.ts";
 import { Dockerd, errorOf, recorded } from "../docker/dockerd.ts";
 import { until } from "../world.ts";
-import { type Count, ManyHost, reservations, sizeOf } from "./host.ts";
+import { type Count, ManyHost, openAtRest, reservations, residentKib } from "./host.ts";
 import { addAgainstDel, addDuringGc, addDuringRelease, manyAtOnce } from "./many.ts";
 
 const root = new URL("../../", import.meta.url).pathname;
@@ -69,12 +69,11 @@ async function soak(host: ManyHost, count: number): Promise<Look[]> {
   for (let i = 1; i <= LOOKS; i++) {
     await pairs(host, Math.ceil(count / LOOKS));
     for (let n = 0; n < LIVES; n++) await dockerLives(host);
-    const [a, b] = [sizeOf(docker.pid), sizeOf(watch.pid)];
     const look = {
       pairs: i * Math.ceil(count / LOOKS),
-      dockerKib: a.kib,
-      watchKib: b.kib,
-      descriptors: a.descriptors + b.descriptors,
+      dockerKib: residentKib(docker.pid),
+      watchKib: residentKib(watch.pid),
+      descriptors: (await openAtRest(docker.pid)) + (await openAtRest(watch.pid)),
       ...host.count(),
     };
     looks.push(look);

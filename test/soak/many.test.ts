@@ -1,12 +1,12 @@
 // Many calls at once, fewer than npm run test:soak makes.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync } from "node:fs";
-import { compile, COMPILE_MS } from "../../scripts/compile.ts";
 import { attach } from "../../src/attachment/attach.ts";
 import { delegateFor } from "../../src/attachment/allocation.ts";
 import { detach } from "../../src/attachment/detach.ts";
 import { keyFileName, type Key } from "../../src/attachment/key.ts";
-import { readConfig } from "../../src/attachment/config.ts";
+import { readConfig } from "../../src/attachment/config-issues.ts";
+import { executablePath } from "../executable.ts";
 import { ManyHost } from "./host.ts";
 import { addAgainstDel, addDuringGc, addDuringRelease, manyAtOnce } from "./many.ts";
 
@@ -14,11 +14,9 @@ const CONTAINERS = 40;
 
 let host: ManyHost;
 beforeAll(async () => {
-  const executable = `${mkdtempSync("/run/berth-")}/berth`;
-  await compile(executable);
-  host = new ManyHost(executable);
+  host = new ManyHost(await executablePath());
   for (let i = 0; i < CONTAINERS; i++) host.container(`c${i}`);
-}, COMPILE_MS);
+});
 afterAll(() => host[Symbol.dispose]());
 
 /** Container ids whose attachments share a lock file of the 256. */

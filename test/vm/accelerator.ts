@@ -1,11 +1,9 @@
 // KVM where it runs Debian's kernel, software emulation elsewhere. That /dev/kvm is there says little: in some clouds it
 // takes only guests of a special kernel, and others end in the middle of their boot.
 import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
-import { hash, kept } from "./state.ts";
-
-// "max": programs of Debian run on qemu64, but the JavaScript runtime ends by SIGILL
-const EMULATION = ["-accel", "tcg,thread=multi", "-cpu", "max"];
-const KVM = ["-accel", "kvm", "-cpu", "host"];
+import { EMULATION, KVM } from "../../src/lab/guest.ts";
+import { hash } from "../kept.ts";
+import { store } from "./state.ts";
 
 /**
  * QEMU's arguments for the fastest way to run a guest here. A guest on KVM is tried once after each boot of this machine.
@@ -18,7 +16,7 @@ export async function accelerator(boots: (accel: readonly string[]) => Promise<b
     return EMULATION;
   }
   const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8");
-  const answer = await kept("kvm", hash(boot), async (path) => {
+  const answer = await store.get("kvm", hash(boot), async (path) => {
     let works = false;
     try {
       works = await boots(KVM);

@@ -11,15 +11,18 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { cpio, type Entry } from "./cpio.ts";
-import { elfOf, moduleFiles, releaseIn } from "./kernel.ts";
+import { FileTree } from "../../src/lab/cpio.ts";
+import type { GuestImage } from "../../src/lab/guest.ts";
+import { moduleFiles } from "../../src/lab/guest-kernel.ts";
+import { executableFile } from "../executable.ts";
+import { debianKernel, type Kernel, KERNEL_PACKAGE } from "./kernel.ts";
 import { download, needPrograms, output, resolve } from "./packages.ts";
-import { hash, kept, stateDirectory } from "./state.ts";
+import { hash } from "../kept.ts";
+import { store } from "./state.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 const here = import.meta.dir;
 
-const KERNEL = "linux-image-cloud-amd64";
 const GUEST_PACKAGES = [
   "busybox-static",
   "coreutils",
@@ -47,9 +50,7 @@ const BOOT_MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "squashfs", 
 const UNUSED = ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"];
 
 /** Paths of what every guest starts from. */
-export interface System {
-  readonly kernel: string;
-  readonly initramfs: string;
+export interface System extends GuestImage {
   readonly disk: string;
 }
 
@@ -96,59 +97,51 @@ function configure(system: string): void {
   writeFileSync(`${system}/etc/hosts`, "127.0.0.1 localhost\n::1 localhost\n");
   writeFileSync(`${system}/etc/hostname`, "guest\n");
   output(["chmod", "1777", `${system}/tmp`, `${system}/var/tmp`]);
-  const chroot = ["unshare", "--user", "--map-root-user", "chroot", system];
-  output([...chroot, "/sbin/depmod", "-a", releaseIn(system)]);
 }
 
-function initramfs(system: string): Uint8Array {
-  const release = releaseIn(system);
-  const modules = `usr/lib/modules/${release}`;
-  const { files, dependencies } = moduleFiles(`${system}/${modules}`, BOOT_MODULES);
-  const entries: Entry[] = [];
-  const directories = new Set<string>();
-  const directory = (path: string): void => {
-    if (path === "" || directories.has(path)) return;
-    directory(path.replace(/\/?[^/]*$/u, ""));
-    directories.add(path);
-    entries.push({ path, directory: true });
-  };
-  const file = (path: string, contents: Uint8Array, executable = false): void => {
-    directory(path.replace(/\/?[^/]*$/u, ""));
-    entries.push({ path, contents, executable });
-  };
-  for (const d of ["proc", "sys", "dev", "new", "system", "written"]) directory(d);
-  file("bin/busybox", readFileSync(`${system}/bin/busybox`), true);
-  entries.push({ path: "bin/sh", target: "busybox" });
-  entries.push({ path: "sbin", target: "bin" }); // the kernel calls /sbin/modprobe
-  for (const f of files) file(`lib/modules/${release}/${f}`, readFileSync(`${system}/${modules}/${f}`));
-  file(`lib/modules/${release}/modules.dep`, Buffer.from(dependencies));
-  file("init", readFileSync(`${here}/guest/init.sh`), true);
-  return cpio(entries);
+function initramfs(system: string, { release, modules }: Kernel): Uint8Array {
+  const { files, dependencies } = moduleFiles(modules, BOOT_MODULES);
+  const tree = new FileTree();
+  for (const d of ["proc", "sys", "dev", "new", "system", "written"]) tree.directory(d);
+  tree.file("bin/busybox", readFileSync(`${system}/bin/busybox`), true);
+  tree.link("bin/sh", "busybox").link("sbin", "bin"); // the kernel calls /sbin/modprobe
+  for (const f of files) tree.file(`lib/modules/${release}/${f}`, readFileSync(`${modules}/${f}`));
+  tree.file(`lib/modules/${release}/modules.dep`, Buffer.from(dependencies));
+  return tree.file("init", readFileSync(`${here}/guest/init.sh`), true).cpio();
 }
+
+/** The guest's own programs, by their names in /usr/sbin. */
+const programs = { start: `${here}/guest/start.sh`, agent: `${root}src/lab/agent.sh` } as const;
 
 /** Kernel, initramfs and the system's disk, built where they were not built before. Throws `Unavailable`. */
 export async function systemImages(): Promise<System> {
-  const resolved = await resolve(GUEST_PACKAGES, KERNEL);
-  const sources = ["images.ts", "kernel.ts", "cpio.ts", "guest/init.sh", "guest/agent.sh"].map((f) =>
-    readFileSync(`${here}/${f}`),
-  );
-  const directory = await kept("system", hash(...resolved.files, ...sources), (path) => {
-    needPrograms({ mksquashfs: "squashfs-tools", xz: "xz-utils" });
-    const packages = `${stateDirectory}/packages`;
+  const kernel = await debianKernel();
+  const resolved = await resolve(GUEST_PACKAGES, KERNEL_PACKAGE);
+  const sources = [import.meta.path, `${root}src/lab/cpio.ts`, `${here}/guest/init.sh`, ...Object.values(programs)];
+  const key = hash(...resolved.files, ...sources.map((f) => readFileSync(f)));
+  const directory = await store.get("system", key, (path) => {
+    needPrograms({ mksquashfs: "squashfs-tools" });
+    const packages = `${store.directory}/packages`;
     download(resolved, packages);
     const system = `${path}/unpacked`;
     mkdirSync(system, { recursive: true });
-    unpack(packages, resolved.files, system);
+    unpack(
+      packages,
+      resolved.files.filter((f) => !f.startsWith("linux-image-")),
+      system,
+    );
     configure(system);
-    copyFileSync(`${here}/guest/agent.sh`, `${system}/usr/sbin/agent`);
-    output(["chmod", "755", `${system}/usr/sbin/agent`]);
-    writeFileSync(`${path}/kernel`, elfOf(readFileSync(`${system}/boot/vmlinuz-${releaseIn(system)}`)));
-    writeFileSync(`${path}/initramfs`, initramfs(system));
-    for (const d of [...UNUSED, "boot"]) rmSync(`${system}/${d}`, { recursive: true, force: true });
+    cpSync(kernel.modules, `${system}/usr/lib/modules/${kernel.release}`, { recursive: true });
+    for (const [name, source] of Object.entries(programs)) {
+      copyFileSync(source, `${system}/usr/sbin/${name}`);
+      output(["chmod", "755", `${system}/usr/sbin/${name}`]);
+    }
+    writeFileSync(`${path}/initramfs`, initramfs(system, kernel));
+    for (const d of UNUSED) rmSync(`${system}/${d}`, { recursive: true, force: true });
     pack(system, `${path}/disk`);
     rmSync(system, { recursive: true });
   });
-  return { kernel: `${directory}/kernel`, initramfs: `${directory}/initramfs`, disk: `${directory}/disk` };
+  return { kernel: kernel.elf, initramfs: `${directory}/initramfs`, disk: `${directory}/disk` };
 }
 
 /** What of node_modules no test and no source imports at run time: tools, the types, other copies of the runtime. */
@@ -160,7 +153,7 @@ async function dependenciesDisk(): Promise<string> {
   const runtime = process.execPath;
   const { size, mtimeMs } = statSync(runtime);
   const key = hash(readFileSync(`${root}package-lock.json`), `${size} ${mtimeMs}`, TOOLS.source);
-  return kept("dependencies", key, (path) => {
+  return store.get("dependencies", key, (path) => {
     needPrograms({ mksquashfs: "squashfs-tools" });
     const tree = `${path}.tree`;
     rmSync(tree, { recursive: true, force: true });
@@ -181,11 +174,11 @@ function projectFiles(): string[] {
     .toSorted();
 }
 
-/** The project as it is now. */
+/** The project as it is now, with the program compiled: an emulated machine takes minutes for it. */
 async function projectDisk(): Promise<string> {
-  const files = projectFiles();
+  const files = [...projectFiles(), await executableFile()];
   const key = hash(...files.flatMap((f) => [f, readFileSync(root + f)]));
-  return kept("project", key, (path) => {
+  return store.get("project", key, (path) => {
     const tree = `${path}.tree`;
     rmSync(tree, { recursive: true, force: true });
     for (const f of files) {
@@ -193,7 +186,6 @@ async function projectDisk(): Promise<string> {
       copyFileSync(root + f, `${tree}/${f}`);
     }
     mkdirSync(`${tree}/node_modules`);
-    mkdirSync(`${tree}/dist`);
     pack(tree, path);
     rmSync(tree, { recursive: true });
   });

@@ -1,5 +1,11 @@
-// Debian's kernel, taken out of its package: the uncompressed image that QEMU starts at once, and modules in their order.
-import { readdirSync, readFileSync } from "node:fs";
+// Debian's kernel, taken out of its package, and the uncompressed image that QEMU starts at once.
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { download, needPrograms, output, resolve } from "./packages.ts";
+import { hash } from "../kept.ts";
+import { store } from "./state.ts";
+
+/** The package that Debian's clouds use. */
+export const KERNEL_PACKAGE = "linux-image-cloud-amd64";
 
 const SETUP_SECTORS = 0x1f1;
 const PAYLOAD_OFFSET = 0x248;
@@ -15,7 +21,7 @@ const decompressors: readonly (readonly [magic: string, argv: readonly string[]]
  * The ELF image in a bzImage (Documentation/x86/boot.rst: payload_offset, payload_length). It has the PVH entry, by which
  * QEMU starts it without the decompressor, which takes seconds in emulation.
  */
-export function elfOf(bzImage: Uint8Array): Uint8Array {
+function elfOf(bzImage: Uint8Array): Uint8Array {
   const view = new DataView(bzImage.buffer, bzImage.byteOffset, bzImage.byteLength);
   const start = (view.getUint8(SETUP_SECTORS) + 1) * 512 + view.getUint32(PAYLOAD_OFFSET, true);
   const payload = bzImage.subarray(start, start + view.getUint32(PAYLOAD_LENGTH, true));
@@ -33,29 +39,42 @@ export function elfOf(bzImage: Uint8Array): Uint8Array {
   return elf;
 }
 
-/** The release whose modules are in a system's /lib/modules, as `6.1.0-9-cloud-amd64`. */
-export function releaseIn(system: string): string {
-  const release = readdirSync(`${system}/usr/lib/modules`)[0];
-  if (release === undefined) throw new Error(`there are no kernel modules in ${system}`);
-  return release;
+/** A kernel as its package has it. */
+export interface Kernel {
+  /** As `6.1.0-9-cloud-amd64`. */
+  readonly release: string;
+  /** Path of the bzImage, in a directory `boot` beside `lib/modules`. */
+  readonly bzImage: string;
+  /** Path of its ELF image. */
+  readonly elf: string;
+  /** Directory of its modules. */
+  readonly modules: string;
 }
 
-/** The files of modules and of all that they need, with their lines of modules.dep; a built-in one has none. */
-export function moduleFiles(directory: string, names: readonly string[]): { files: string[]; dependencies: string } {
-  const lines = new Map<string, string>();
-  for (const line of readFileSync(`${directory}/modules.dep`, "utf8").trim().split("\n")) {
-    const file = line.slice(0, line.indexOf(":"));
-    lines.set(
-      file
-        .replace(/^.*\//u, "")
-        .replace(/\.ko.*$/u, "")
-        .replaceAll("-", "_"),
-      line,
-    );
-  }
-  const files = new Set<string>();
-  for (const name of names)
-    for (const file of (lines.get(name) ?? "").split(/:? /u)) if (file !== "") files.add(file.replace(/:$/u, ""));
-  const dependencies = [...lines.values()].filter((l) => files.has(l.slice(0, l.indexOf(":"))));
-  return { files: [...files], dependencies: `${dependencies.join("\n")}\n` };
+/** Debian's kernel, unpacked where it was not before. Throws `Unavailable`. */
+export async function debianKernel(): Promise<Kernel> {
+  const resolved = await resolve([], KERNEL_PACKAGE);
+  const source = readFileSync(import.meta.path);
+  const directory = await store.get("kernel", hash(...resolved.files, source), (path) => {
+    needPrograms({ depmod: "kmod", xz: "xz-utils" });
+    download(resolved, `${store.directory}/packages`);
+    mkdirSync(path);
+    for (const file of resolved.files) output(["dpkg", "-x", `${store.directory}/packages/${file}`, path]);
+    const release = releaseIn(path);
+    output(["depmod", "-b", path, release]);
+    writeFileSync(`${path}/elf`, elfOf(readFileSync(`${path}/boot/vmlinuz-${release}`)));
+  });
+  const release = releaseIn(directory);
+  return {
+    release,
+    bzImage: `${directory}/boot/vmlinuz-${release}`,
+    elf: `${directory}/elf`,
+    modules: `${directory}/lib/modules/${release}`,
+  };
+}
+
+function releaseIn(directory: string): string {
+  const release = readdirSync(`${directory}/lib/modules`)[0];
+  if (release === undefined) throw new Error(`there are no kernel modules in ${directory}`);
+  return release;
 }

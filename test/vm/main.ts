@@ -2,7 +2,7 @@
 // ipvlan, 802.1Q, GRE, bonding. The same files as of npm test, by the same runner, in the guest.
 import { projectDisks } from "./images.ts";
 import { Unavailable } from "./packages.ts";
-import { bootVm } from "./vm.ts";
+import { bootVm, vmImages } from "./vm.ts";
 
 /** The tests whose outcome depends on the kernel; the others' was the same where they ran before. */
 const usual = [
@@ -26,7 +26,7 @@ async function main(words: readonly string[]): Promise<number> {
   const wanted = words.length === 0 ? usual : words;
   const start = performance.now();
   const [project, dependencies] = await projectDisks();
-  await using vm = await bootVm({
+  await using vm = await bootVm(await vmImages(), {
     memoryMb: 4096,
     processors: 2,
     disks: [

@@ -1,6 +1,7 @@
 // Debian packages: installed on this machine where a program of the bench is missing, or only downloaded for the guest.
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
-import { hash, kept, stateDirectory } from "./state.ts";
+import { hash } from "../kept.ts";
+import { store } from "./state.ts";
 
 /** Why virtual machines cannot be started here, and what to do about it. */
 export class Unavailable extends Error {
@@ -54,8 +55,8 @@ export function needPrograms(programs: Readonly<Record<string, string>>): void {
 
 /** apt with an empty list of installed packages: what it resolves is complete without this machine's own. */
 function aptFromNothing(...args: readonly string[]): string {
-  const nothing = `${stateDirectory}/nothing-installed`;
-  mkdirSync(stateDirectory, { recursive: true });
+  const nothing = `${store.directory}/nothing-installed`;
+  mkdirSync(store.directory, { recursive: true });
   writeFileSync(nothing, "");
   return apt("-o", `Dir::State::status=${nothing}`, "-o", "Debug::NoLocking=1", ...args);
 }
@@ -75,11 +76,11 @@ export async function resolve(packages: readonly string[], kernel: string): Prom
   needLists();
   // asking apt takes seconds, and its answer changes only with its lists
   const key = hash(kernel, ...packages, `${statSync(LISTS).mtimeMs}`);
-  const answer = await kept("resolved", key, (path) => {
+  const answer = await store.get("resolved", key, (path) => {
     const image = /^\s*Depends: (linux-image-\S+)/mu.exec(output(["apt-cache", "depends", kernel]))?.[1];
     if (image === undefined) throw new Unavailable(`Debian's package lists have no ${kernel}`);
     // apt leaves out what it finds downloaded
-    const nowhere = `${stateDirectory}/nothing-downloaded`;
+    const nowhere = `${store.directory}/nothing-downloaded`;
     mkdirSync(`${nowhere}/partial`, { recursive: true });
     const cache = ["-o", `Dir::Cache::archives=${nowhere}`];
     const uris = aptFromNothing(...cache, "install", "-y", "--no-install-recommends", "--print-uris", ...packages);

@@ -1,10 +1,11 @@
 // A virtual machine for tests: Debian's kernel and programs in QEMU, commands run in it over a virtio-serial port.
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import type { Socket } from "bun";
+import { Agent, type Outcome, type RunOptions } from "../../src/lab/agent.ts";
+import { bareMachine, QEMU } from "../../src/lab/guest.ts";
+import { accelerator } from "./accelerator.ts";
 import { type System, systemImages } from "./images.ts";
 import { needPrograms } from "./packages.ts";
-import { accelerator } from "./accelerator.ts";
 
 /** One NIC of the guest, by default with the driver virtio_net: eth0 is the first. */
 type Nic = { readonly mac: string } & (
@@ -15,6 +16,10 @@ type Nic = { readonly mac: string } & (
   | {
       /** The path of a macvtap's character device. The guest's MAC must be the macvtap's own. */
       readonly device: string;
+    }
+  | {
+      /** The number of a descriptor that whoever starts QEMU leaves open for it, or what {@link VmOptions.through} fills in. */
+      readonly descriptor: string;
     }
   | {
       /** A cable to another guest's NIC: the path of a socket, which the guest that listens makes and so must be booted first. */
@@ -42,99 +47,31 @@ export interface VmOptions {
   readonly modules?: readonly string[];
   /** The namespace that QEMU runs in, by path, for taps that are not in this process's own. */
   readonly namespace?: string;
+  /** Makes QEMU's command line that of the program that starts it. */
+  readonly through?: (qemu: readonly string[]) => readonly string[];
   /** More arguments for QEMU. */
   readonly qemu?: readonly string[];
   /** The guest is ended this many seconds after its start. */
   readonly lifetimeS?: number;
 }
 
-/** What a command in a guest came to. */
-export interface Outcome {
-  readonly exitCode: number;
-  /** Standard output and error, in their order. */
-  readonly output: string;
-}
-
-/** How one command is run. */
-export interface RunOptions {
-  /** Milliseconds; then the call fails, and the guest is ended, as nothing more can be run in it. 120000 where not said. */
-  readonly timeoutMs?: number;
-  /** Is given the output as it comes. */
-  readonly onOutput?: (text: string) => void;
-}
-
-const BOOT_LIMIT_S = 90;
-const QEMU = "qemu-system-x86_64";
-const COMMAND_LINE = [
-  "console=ttyS0 quiet panic=-1 oops=panic",
-  // what costs seconds under emulation, and protects nothing here
-  "tsc=reliable no_timer_check mitigations=off init_on_alloc=0 nokaslr cryptomgr.notests random.trust_cpu=on",
-].join(" ");
-
 /** A guest that runs. Disposing of it ends it at once: nothing in it is kept. */
 export class Vm implements AsyncDisposable {
   readonly #process: Bun.Subprocess;
-  readonly #directory: string;
-  readonly #listener: { stop: (closeActive?: boolean) => void };
-  #port: Socket | undefined;
-  #received: Buffer[] = [];
-  #wake: () => void = () => {};
-  #commands = 0;
-  #ended = false;
-  #busy = false;
+  readonly #directory = mkdtempSync(`${tmpdir()}/berth-vm-`);
+  readonly #agent = new Agent(`${this.#directory}/agent`, () => this.console);
 
   /** See {@link bootVm}. */
-  constructor(options: VmOptions, system: System, accel: readonly string[]) {
-    this.#directory = mkdtempSync(`${tmpdir()}/berth-vm-`);
-    const socket = `${this.#directory}/agent`;
-    this.#listener = Bun.listen({
-      unix: socket,
-      socket: {
-        open: (s) => {
-          this.#port = s;
-        },
-        data: (_, bytes) => {
-          this.#received.push(Buffer.from(bytes));
-          this.#wake();
-        },
-      },
-    });
+  constructor(options: VmOptions, { system, accel }: VmImages) {
     const descriptors = (options.nics ?? []).map((n) => ("device" in n ? openSync(n.device, "r+") : undefined));
     const passed = descriptors.filter((d) => d !== undefined);
     const enter = options.namespace === undefined ? [] : ["nsenter", `--net=${options.namespace}`, "--"];
-    const argv = [
-      ...enter,
-      // QEMU shall not outlive a run that is killed
-      "setpriv",
-      "--pdeathsig",
-      "KILL",
+    const { memoryMb = 512, processors = 1, through = (qemu: readonly string[]) => qemu } = options;
+    const qemu = [
       QEMU,
       ...accel,
-      "-M",
-      "q35",
-      "-m",
-      `${options.memoryMb ?? 512}`,
-      "-smp",
-      `${options.processors ?? 1}`,
-      "-nodefaults",
-      "-no-user-config",
-      "-display",
-      "none",
-      "-no-reboot",
-      "-kernel",
-      system.kernel,
-      "-initrd",
-      system.initramfs,
-      "-append",
-      COMMAND_LINE,
-      "-serial",
-      `file:${this.#directory}/console`,
-      "-device",
-      "virtio-serial-pci",
-      "-chardev",
-      `socket,id=agent,path=${socket}`,
-      "-device",
-      "virtserialport,chardev=agent,name=agent",
+      ...bareMachine(system, { memoryMb, processors, consoleFile: `${this.#directory}/console` }),
+      ...this.#agent.qemu,
       ...[system.disk, ...(options.disks ?? []).map((d) => d.image)].flatMap((file, i) => [
         "-drive",
         `if=none,id=disk${i},file=${file},format=raw,readonly=on,file.locking=off`,
@@ -144,13 +81,12 @@ export class Vm implements AsyncDisposable {
       ...(options.nics ?? []).flatMap((nic, i) => nicArguments(nic, i, 3 + passed.indexOf(descriptors[i] ?? -1))),
       ...(options.qemu ?? []),
     ];
+    // QEMU shall not outlive what started it
+    const argv = [...enter, ...through(["setpriv", "--pdeathsig", "KILL", ...qemu])];
     try {
       this.#process = Bun.spawn(argv, {
         stdio: ["ignore", "ignore", Bun.file(`${this.#directory}/qemu`), ...passed],
-        onExit: () => {
-          this.#ended = true;
-          this.#wake();
-        },
+        onExit: () => this.#agent.end(),
       });
     } finally {
       for (const d of passed) closeSync(d);
@@ -161,7 +97,7 @@ export class Vm implements AsyncDisposable {
     }
   }
 
-  /** QEMU's process id. */
+  /** The process id of what was started: QEMU's, or that of the program which starts it. */
   get pid(): number {
     return this.#process.pid;
   }
@@ -178,93 +114,37 @@ export class Vm implements AsyncDisposable {
     return text.join("\n").trim().split("\n").slice(-30).join("\n");
   }
 
-  /** Waits until bytes have come that end with `end`; all that came, without it. Throws where the guest ends before. */
-  async #until(
-    end: (text: Buffer) => number,
-    what: string,
-    limitMs: number,
-    onOutput?: (t: string) => void,
-  ): Promise<Buffer> {
-    const decoder = new TextDecoder();
-    const deadline = performance.now() + limitMs;
-    let all = Buffer.alloc(0);
-    for (;;) {
-      const news = Buffer.concat(this.#received);
-      this.#received = [];
-      all = Buffer.concat([all, news]);
-      const length = end(all);
-      onOutput?.(
-        decoder.decode(length < 0 ? news : news.subarray(0, Math.max(0, news.length - (all.length - length))), {
-          stream: true,
-        }),
-      );
-      if (length >= 0) return all;
-      if (this.#ended)
-        throw new Error(`the guest ended during: ${what}\n${all.toString().slice(-2000)}\n${this.console}`);
-      const left = deadline - performance.now();
-      if (left <= 0) {
-        this.#process.kill("SIGKILL");
-        throw new Error(`no end after ${limitMs / 1000} s: ${what}\n${all.toString().slice(-2000)}\n${this.console}`);
-      }
-      await new Promise<void>((done) => {
-        const timer = setTimeout(done, left);
-        this.#wake = () => {
-          clearTimeout(timer);
-          done();
-        };
-        if (this.#received.length > 0 || this.#ended) this.#wake();
-      });
-    }
-  }
-
   /** Waits until the guest's agent answers. Throws where it does not, with the console's end. */
   async ready(): Promise<void> {
-    await this.#until((b) => (b.includes("ready\n") ? b.length : -1), "boot", BOOT_LIMIT_S * 1000);
+    await this.#agent.ready();
   }
 
-  /**
-   * Runs a shell script in the guest. One at a time; what a script leaves in the background goes on running. Throws where
-   * the guest ends or the time is over; a status other than 0 is an outcome.
-   */
+  /** Runs a shell script in the guest; see `Agent.run`. A guest in which one does not end is ended itself. */
   async run(script: string, options: RunOptions = {}): Promise<Outcome> {
-    if (this.#busy) throw new Error("a guest runs one command at a time");
-    this.#busy = true;
     try {
-      const id = `${++this.#commands}`;
-      const port = this.#port;
-      if (port === undefined || this.#ended) throw new Error(`the guest does not run\n${this.console}`);
-      port.write(`${id} ${Buffer.from(script).toString("base64")}\n`);
-      const mark = Buffer.from(`\0${id} `);
-      let status = "";
-      const end = (b: Buffer): number => {
-        const at = b.lastIndexOf(mark);
-        if (at < 0 || !b.includes("\n", at)) return -1;
-        status = b
-          .subarray(at + mark.length)
-          .toString()
-          .trim();
-        return at;
-      };
-      const all = await this.#until(end, script, options.timeoutMs ?? 120_000, options.onOutput);
-      return { exitCode: Number(status), output: all.subarray(0, all.lastIndexOf(mark)).toString() };
-    } finally {
-      this.#busy = false;
+      return await this.#agent.run(script, options);
+    } catch (e) {
+      this.#process.kill("SIGKILL");
+      throw e;
     }
   }
 
   /** Runs a script whose status must be 0; its output. */
   async must(script: string, options: RunOptions = {}): Promise<string> {
-    const { exitCode, output } = await this.run(script, options);
-    if (exitCode !== 0) throw new Error(`exit ${exitCode} of: ${script}\n${output}`);
-    return output;
+    return await this.#agent.must(script, options);
+  }
+
+  /** Asks it to end, as a service manager would; its exit status. */
+  async end(): Promise<number> {
+    this.#process.kill("SIGTERM");
+    return await this.#process.exited;
   }
 
   /** Ends the guest. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#process.kill("SIGKILL");
     await this.#process.exited;
-    this.#port?.end();
-    this.#listener.stop(true);
+    this.#agent[Symbol.dispose]();
     rmSync(this.#directory, { recursive: true, force: true });
   }
 }
@@ -273,14 +153,21 @@ function nicArguments(nic: Nic, i: number, descriptor: number): string[] {
   const device = ["-device", `virtio-net-pci,netdev=n${i},mac=${nic.mac},romfile=`];
   if ("tap" in nic) return ["-netdev", `tap,id=n${i},ifname=${nic.tap},script=no,downscript=no,vhost=off`, ...device];
   if ("device" in nic) return ["-netdev", `tap,id=n${i},fd=${descriptor},vhost=off`, ...device];
+  if ("descriptor" in nic) return ["-netdev", `tap,id=n${i},fd=${nic.descriptor},vhost=off`, ...device];
   const server = nic.listens ? "on" : "off";
   return ["-netdev", `stream,id=n${i},server=${server},addr.type=unix,addr.path=${nic.wire}`, ...device];
 }
 
-/** A guest with the accelerator that is asked for; see {@link bootVm}. */
-async function bootWith(accel: readonly string[], options: VmOptions): Promise<Vm> {
-  needPrograms({ [QEMU]: "qemu-system-x86", setpriv: "util-linux", nsenter: "util-linux" });
-  const vm = new Vm(options, await systemImages(), accel);
+/** What every guest starts from. */
+export interface VmImages {
+  readonly system: System;
+  /** QEMU's arguments for the fastest way to run one here. */
+  readonly accel: readonly string[];
+}
+
+/** Boots a guest; it answers when this returns. Throws an `Error` with the console's end. */
+export async function bootVm(images: VmImages, options: VmOptions = {}): Promise<Vm> {
+  const vm = new Vm(options, images);
   try {
     await vm.ready();
     const mounts = (options.disks ?? []).map((d, i) => mountScript(`/dev/vd${String.fromCodePoint(98 + i)}`, d.at));
@@ -306,13 +193,15 @@ function mountScript(device: string, at: string): string {
 }
 
 /**
- * Boots a guest; it answers when this returns. What it needs is installed (as root) and built where it was not before.
- * Throws `Unavailable` where virtual machines cannot be started here, and else an `Error` with the console's end.
+ * What guests start from. What it needs is installed (as root) and built where it was not before. Throws `Unavailable`
+ * where virtual machines cannot be started here.
  */
-export async function bootVm(options: VmOptions = {}): Promise<Vm> {
+export async function vmImages(): Promise<VmImages> {
+  needPrograms({ [QEMU]: "qemu-system-x86", setpriv: "util-linux", nsenter: "util-linux" });
+  const system = await systemImages();
   const accel = await accelerator(async (kvm) => {
-    await using vm = await bootWith(kvm, { lifetimeS: 20 });
+    await using vm = await bootVm({ system, accel: kvm }, { lifetimeS: 20 });
     return (await vm.run("seq 100000 | sha256sum >/dev/null", { timeoutMs: 10_000 })).exitCode === 0;
   });
-  return await bootWith(accel, options);
+  return { system, accel };
 }

@@ -2,7 +2,7 @@
 import { hostAccessOf } from "../../../src/attachment/host-access.ts";
 import { conflictDetectionOf } from "../../../src/attachment/conflict-detection.ts";
 import { planAttachment } from "../../../src/attachment/plan.ts";
-import { readConfig } from "../../../src/attachment/config.ts";
+import { readConfig } from "../../../src/attachment/config-issues.ts";
 import { ownAccessLink } from "../../../src/attachment/access-link.ts";
 import { routingOf } from "../../../src/attachment/source-routing.ts";
 import { kindOf, subInterfaceOf } from "../../../src/attachment/sub-interface.ts";

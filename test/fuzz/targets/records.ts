@@ -101,6 +101,7 @@ export const recordSamples: readonly AttachmentRecord[] = [
         type: "tap",
         where: "host",
         tapOf: "eth0",
+        owner: "berth:lan/c1/eth0",
         path: "/run/berth/taps/c1",
         process: 1,
         uid: 0,

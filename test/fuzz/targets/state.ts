@@ -211,6 +211,7 @@ const dockerSamples: Readonly<Record<"networks" | "endpoints" | "grants", unknow
     id: "g1",
     pool: { network: "docker-10.1.0.0-24", pool: "10.1.0.0/24", range: "10.1.0.0/28" },
     made: 1,
+    since: { boot: "11111111-2222-3333-4444-555555555555", seconds: 7 },
     ip: "10.1.0.8",
   },
 };

@@ -12,4 +12,4 @@ mkdir /written/upper /written/work
 mount -t overlay -o lowerdir=/system,upperdir=/written/upper,workdir=/written/work overlay /new
 mount --move /dev /new/dev
 umount /sys /proc
-exec switch_root /new /sbin/agent
+exec switch_root /new /sbin/start

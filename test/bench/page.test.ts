@@ -1,0 +1,27 @@
+import { expect, test } from "bun:test";
+import { pageOf } from "../../bench/page.ts";
+import { inPairs } from "../../bench/pairs.ts";
+import type { Row } from "../../bench/series.ts";
+
+const run = { where: "a machine", pairs: 3, trace: undefined };
+const missed = (name: string): Row => ({ name, unit: "ms", limit: 1, berth: [2, 2, 2], peer: [] });
+
+test("a row that misses its target without a reason is named in the page as such, and told to the caller", () => {
+  const { text, unexplained } = pageOf({ ...run, rows: [missed("something new"), missed("CHECK")] });
+  expect(unexplained).toEqual(["something new"]);
+  expect(text).toContain("- **something new**: nobody has said yet why.");
+  expect(text).toContain("- **CHECK**: the peer's CHECK is two processes");
+});
+
+test("where all targets are met the page says so", () => {
+  const { text, unexplained } = pageOf({ ...run, rows: [{ ...missed("anything"), limit: 3 }] });
+  expect(unexplained).toEqual([]);
+  expect(text).toContain("All targets were met.");
+});
+
+test("pairs end when their time is up, but not before there are some", async () => {
+  const plugins = (["berth", "peer"] as const).map((side) => ({ side, executable: "", cniPath: "" }));
+  const count = { pairs: 100, warmUp: 2, limitS: 0 };
+  const { done } = await inPairs(plugins, count, { done: async (_, pair) => pair });
+  expect(done).toEqual({ berth: [2, 3, 4, 5, 6], peer: [2, 3, 4, 5, 6] });
+});
