@@ -4,9 +4,10 @@ import { Failure } from "../report/failure.ts";
 /** Nothing that Berth reads has a tenth of it; what walks a value much deeper ends with the stack. */
 const MAX_DEPTH = 500;
 
-/** True where a text opens more lists and objects than may lie in one another. Texts that are too short for it are not looked at. */
+/** True where a text opens more lists and objects than may lie in one another. */
 function isTooDeep(text: string): boolean {
-  if (text.length <= MAX_DEPTH) return false;
+  // the usual case: there are not so many, which is told without a look at each character
+  if (text.split("[", MAX_DEPTH).length + text.split("{", MAX_DEPTH).length < MAX_DEPTH) return false;
   let depth = 0;
   for (let at = 0, quoted = false; at < text.length; at++) {
     const sign = text[at];

@@ -121,12 +121,13 @@ export class Attributes {
   constructor(bytes: Uint8Array, offset = 0) {
     this.#bytes = bytes;
     this.#view = view(bytes);
+    const [types, starts] = [this.#types, this.#starts];
     let count = 0;
     for (let at = offset; at + 4 <= bytes.length; count++) {
       const length = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
       if (length < 4 || at + length > bytes.length) break;
-      this.#types[count] = ((bytes[at + 2] ?? 0) | ((bytes[at + 3] ?? 0) << 8)) & NLA_TYPE_MASK;
-      this.#starts[count] = at;
+      types[count] = ((bytes[at + 2] ?? 0) | ((bytes[at + 3] ?? 0) << 8)) & NLA_TYPE_MASK;
+      starts[count] = at;
       at += (length + 3) & ~3;
     }
   }
