@@ -13,11 +13,16 @@ export function hash(...parts: readonly (string | Uint8Array)[]): string {
 export class Store {
   readonly directory: string;
   readonly #versions: number;
+  readonly #inUseMs: number;
 
-  /** @param versions so many versions of one thing stay */
-  constructor(directory: string, versions: number) {
+  /**
+   * @param versions so many versions of one thing stay
+   * @param inUseMs and so long after it was last asked for does each, as whoever asked may be using it still; milliseconds
+   */
+  constructor(directory: string, versions: number, inUseMs = 0) {
     this.directory = directory;
     this.#versions = versions;
+    this.#inUseMs = inUseMs;
   }
 
   /**
@@ -40,7 +45,8 @@ export class Store {
       .filter((f) => new RegExp(`^${name}\\.[0-9a-f]{16}$`, "u").test(f))
       .map((f) => ({ path: `${this.directory}/${f}`, used: statSync(`${this.directory}/${f}`).mtimeMs }))
       .toSorted((a, b) => b.used - a.used);
-    for (const old of versions.slice(this.#versions)) rmSync(old.path, { recursive: true, force: true });
+    for (const { path: old, used } of versions.slice(this.#versions))
+      if (now.getTime() - used >= this.#inUseMs) rmSync(old, { recursive: true, force: true });
     return path;
   }
 }

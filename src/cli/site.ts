@@ -14,6 +14,9 @@ import { describeFailure, failureJson, printJson, reporting } from "./output.ts"
 import { Progress } from "./progress.ts";
 import { allRecords } from "./records.ts";
 
+/** So many attachments run the same code often enough for its compilation to pay. */
+const MANY = 300;
+
 interface Flags {
   readonly json: boolean;
   readonly dryRun: boolean;
@@ -144,6 +147,8 @@ export const upCommand = buildCommand({
         if (first !== undefined) throw first;
         return;
       }
+      // the executable is built for calls that end before anything is worth compiling
+      if (changes.length >= MANY) Bun.unsafe.setJITPolicy(1);
       const report = new Report(flags.json, changes.length);
       await applyChanges(site, changes, report.add);
       report.end(failures);

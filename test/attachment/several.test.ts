@@ -13,11 +13,10 @@ const PATIENCE = Number(process.env["BERTH_TEST_PATIENCE"] ?? 1);
 const ROUNDS = Math.ceil(20 / PATIENCE);
 
 /** Compiled, as hundreds of processes of it are started. */
-let executable: string;
+const executable = await executablePath();
 
 let w: TestWorld;
-beforeAll(async () => {
-  executable = await executablePath();
+beforeAll(() => {
   w = new TestWorld();
   w.sysctl("", "net/ipv6/conf/default/accept_dad", "0");
   for (const lan of ["office", "one", "two"]) w.lan(lan);
@@ -253,6 +252,7 @@ test("nobody on a parent waits for another's duplicate address detection", async
   const { config } = picks[0] ?? { config: {} };
   expect((await call("ADD", config)).json).not.toHaveProperty("code");
   expect((await call("DEL", config)).text).toBe("");
+  expect(w.ip("slow", "address")).toContain("tentative"); // it is still at it
   expect(slow.exitCode).toBeNull();
   slow.kill("SIGKILL");
   await slow.exited;

@@ -96,7 +96,7 @@ describe("what is somebody's own", () => {
   const things: readonly (readonly [string, () => void, () => string, () => void])[] = [
     [
       "a route on the host",
-      () => w.ip(HOST, `route replace ${ip}/32 dev given0 scope link proto static`),
+      () => w.ip(HOST, `route replace ${ip}/32 dev given0 scope link src 10.77.0.5 proto static`),
       () => w.ip(HOST, `route show ${ip}/32 proto static`),
       () => w.ip(HOST, `route delete ${ip}/32 dev given0`),
     ],

@@ -89,6 +89,9 @@ describe("berth repair --watch", () => {
     for (let round = 0; round < 10; round++) {
       await until("it works", talks);
       watcher.log = "";
+      w.ip("", `route del ${task}`); // a pass that mends it knows of no failure any more, which would be said once only
+      await until("it is at rest", () => watcher.log.includes(`mended  tasks/c1/eth0: route ${task}/32`));
+      watcher.log = "";
       w.ip("c", "link del eth0");
       await Bun.sleep(25 + 3 * round); // by now it is being mended
       w.deleteLink("", "eth1");

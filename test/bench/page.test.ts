@@ -25,3 +25,9 @@ test("pairs end when their time is up, but not before there are some", async () 
   const { done } = await inPairs(plugins, count, { done: async (_, pair) => pair });
   expect(done).toEqual({ berth: [2, 3, 4, 5, 6], peer: [2, 3, 4, 5, 6] });
 });
+
+test("a row without a peer whose quickest met its limit says so; one whose quickest did not has no reason", () => {
+  const docker = { ...missed("Docker: CreateEndpoint and Join"), berth: [0.5, 2, 9] };
+  expect(pageOf({ ...run, rows: [docker] }).text).toContain("the quickest of 3 took 0.50 ms");
+  expect(pageOf({ ...run, rows: [{ ...docker, berth: [2, 2, 9] }] }).unexplained).toEqual([docker.name]);
+});

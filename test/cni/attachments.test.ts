@@ -697,6 +697,23 @@ describe("GC and STATUS", () => {
     nothingIsLeft();
   });
 
+  test("GC of one network leaves another's attachments alone", async () => {
+    w.namespace("d");
+    const config = network({ cniVersion: "1.1.0", hostrouteif: "auto" });
+    const ipam = { type: "static", addresses: [{ address: "192.168.122.200/24" }] };
+    const apart = network({ cniVersion: "1.1.0", name: "apart", ipam });
+    const d = { CNI_CONTAINERID: "c2", CNI_NETNS: "/run/netns/d" };
+    await call("ADD", config);
+    const prevResult = (await call("ADD", apart, d)).json;
+    const none = { CNI_CONTAINERID: undefined, CNI_NETNS: undefined, CNI_IFNAME: undefined };
+    expect((await call("GC", { ...config, "cni.dev/valid-attachments": [] }, none)).text).toBe("");
+    expect(records()).toHaveLength(1);
+    expect((await call("CHECK", { ...apart, prevResult }, d)).text).toBe("");
+    expect((await call("DEL", apart, d)).text).toBe("");
+    w.removeNamespace("d");
+    nothingIsLeft();
+  });
+
   test("STATUS is content, or says what is missing", async () => {
     const config = network({ cniVersion: "1.1.0" });
     expect((await call("STATUS", config)).text).toBe("");

@@ -1,17 +1,21 @@
 // A sample of what npm run test:faults tries, and every point at which it once found a defect.
 import { describe, expect, test } from "bun:test";
 import { executablePath } from "../executable.ts";
+import { FaultHost, networks } from "./host.ts";
 import { runScenario, scenarios } from "./run.ts";
-import { describePoint, type Point } from "./strace.ts";
+import { cniScenario } from "./scenario.ts";
+import { describePoint, type Point, tampering } from "./strace.ts";
 
 /** Points of each scenario, evenly spread. */
 const SAMPLE = 4;
 
-const all = scenarios(await executablePath());
+const executable = await executablePath();
+const all = scenarios(executable);
 
 /** What was not so once, and where: the verb, part of the network's name, and the points as {@link describePoint} has them. */
 const defects: readonly (readonly [what: string, verb: string, network: string, at: RegExp, last?: true])[] = [
   ["an ADD whose last lookup fails takes all of it back", "ADD", "alone", /^refused at sendto/u, true],
+  ["what was sent and not answered is undone", "ADD", "macvtap", /^EAGAIN at recvfrom .*NLMSG_ERROR/u],
   ["a record that cannot be written leaves no file", "ADD", "macvtap", /^(ENOSPC|EBUSY) at rename/u],
   ["GC removes what was being written when ADD was killed", "ADD", "macvtap", /^killed at rename/u],
   ["DEL and GC remove a reservation's second name", "ADD", "macvtap", /^killed at link /u],
@@ -44,5 +48,16 @@ describe.skipIf(Bun.which("strace") === null)("faults (skipped where strace is n
     });
     expect(tally.violations).toEqual([]);
     expect(tally.tried.killed + tally.tried.failed + tally.tried.refused).toBeGreaterThanOrEqual(SAMPLE);
+  });
+
+  test("a return from a namespace that the kernel refuses for a moment is tried again, and all goes on", async () => {
+    const [network] = networks;
+    if (network === undefined) throw new Error("there is no network");
+    using host = new FaultHost(network);
+    const scenario = cniScenario("ADD", network, executable);
+    // the first setns leads into the container's namespace
+    const returning: Point = { call: "setns", occurrence: 2, fault: { kind: "failed", errno: "ENOMEM" }, text: "" };
+    expect(await scenario.run(host, tampering(returning))).toMatchObject({ how: "succeeded" });
+    await host.mustSucceed("DEL");
   });
 });

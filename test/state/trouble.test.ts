@@ -15,6 +15,7 @@ import {
 import { listRecords, readRecord } from "../../src/attachment/record.ts";
 import { mount, MS_BIND, unmount } from "../../src/kernel/libc.ts";
 import { call, type Reply } from "../cni/call.ts";
+import { bootId } from "../../src/kernel/namespaces.ts";
 import { HOST, type Snapshot, TestWorld } from "../world.ts";
 
 const MS_RDONLY = 1;
@@ -167,7 +168,7 @@ describe("among reservations", () => {
     expect(w.snapshot(HOST)).toEqual(before);
   });
 
-  for (const name of ["last_reserved_ip.0", "lock", ".berth", ".berth/quarantine"]) {
+  for (const name of ["last_reserved_ip.0", "lock", ".berth", `.berth/${bootId()}`, ".berth/quarantine"]) {
     test(`a link in the place of ${name}: refused, not followed`, async () => {
       mkdirSync("/run/etc/sub/deep", { recursive: true });
       mkdirSync(`${RESERVATIONS}/${name}/..`, { recursive: true });

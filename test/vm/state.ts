@@ -9,4 +9,5 @@ export const store = new Store(
       ? "/var/cache/berth-vm"
       : `${process.env["XDG_CACHE_HOME"] ?? `${homedir()}/.cache`}/berth-vm`),
   3,
+  2 * 3600 * 1000,
 );
