@@ -1,4 +1,4 @@
-// The program as one executable.
+// The program as one executable. bun scripts/compile.ts FILE: writes it there, without the layout that scripts/build.ts adds.
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, resolve } from "node:path";
@@ -20,11 +20,8 @@ const flags = [
   "--compile-exec-argv=--disallow-code-generation-from-strings=strict --no-addons --no-ffi-cc",
 ];
 
-/** What a test allows for {@link compile}, milliseconds: some seconds of processor time, which others may want too. */
-export const COMPILE_MS = 300_000;
-
 /** Compiles the program into an executable. Throws with what the compilers say. */
-export async function compile(executable: string): Promise<void> {
+async function compile(executable: string): Promise<void> {
   compileModules(await bundle(), executable);
 }
 
@@ -59,3 +56,5 @@ export function compileFile(source: string, executable: string, ...more: readonl
   const r = Bun.spawnSync(command, { cwd: dirname(source), stdout: "pipe", stderr: "pipe" });
   if (r.exitCode !== 0) throw new Error(`bun build: ${r.stderr.toString()}${r.stdout.toString()}`);
 }
+
+if (import.meta.main) await compile(process.argv[2] ?? "dist/berth");

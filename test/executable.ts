@@ -1,7 +1,6 @@
 // The compiled program, for what only it can show: how it starts, what it takes from its surroundings, how many of it go on.
 // It is compiled once for each state of its source, as that takes some ten seconds of a processor; the files of tests share it.
 import { readdirSync, readFileSync } from "node:fs";
-import { compile } from "../scripts/compile.ts";
 import { hash, Store } from "./kept.ts";
 
 const root = new URL("..", import.meta.url).pathname;
@@ -19,7 +18,13 @@ function sources(): string[] {
 /** Its path, from the project's root; nobody may change what is there. Throws with what the compilers say. */
 export async function executableFile(): Promise<string> {
   const key = hash(...sources().flatMap((f) => [f, readFileSync(root + f)]));
-  return (await store.get("berth", key, (path) => compile(path))).slice(root.length);
+  return (await store.get("berth", key, compile)).slice(root.length);
+}
+
+/** In a process of its own: what memory it takes would count as its caller's, and as that of what the caller starts (ru_maxrss). */
+function compile(path: string): void {
+  const r = Bun.spawnSync([process.execPath, "scripts/compile.ts", path], { cwd: root, stderr: "pipe" });
+  if (r.exitCode !== 0) throw new Error(`compile ${path}: ${r.stderr.toString()}`);
 }
 
 /** Its path. Throws with what the compilers say. */

@@ -1,4 +1,7 @@
 // What no plugin can be faster than: the kernel's own work for an ADD and a DEL, and the same by hand with ip.
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { compileFile } from "../../scripts/compile.ts";
 import { newAddress } from "../../src/kernel/addresses.ts";
 import { changeLink, deleteLink, findLink, type Link, newSubInterface } from "../../src/kernel/links.ts";
 import type { Namespace } from "../../src/kernel/namespaces.ts";
@@ -77,6 +80,27 @@ async function ip(args: readonly string[], stdin = ""): Promise<void> {
   if (exitCode !== 0) throw new Error(`ip ${args.join(" ")}: ${said}`);
 }
 
+/** How long a program of this runtime takes that is compiled as Berth is and ends at once, milliseconds. */
+async function nothing(count: number): Promise<number[]> {
+  const directory = mkdtempSync(`${tmpdir()}/berth-bench-`);
+  try {
+    writeFileSync(`${directory}/nothing.ts`, "process.exit(0);\n");
+    compileFile(`${directory}/nothing.ts`, `${directory}/compiled`);
+    const program = `${directory}/nothing`;
+    writeFileSync(program, readFileSync(`${directory}/compiled`)); // in one go, as the build does
+    chmodSync(program, 0o755);
+    const times: number[] = [];
+    for (let i = -WARM_UP; i < count; i++) {
+      const start = performance.now();
+      await Bun.spawn([program], { env: {}, stdout: "pipe", stderr: "pipe" }).exited;
+      if (i >= 0) times.push(performance.now() - start);
+    }
+    return times;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
 async function bounds(bench: Bench): Promise<Row[]> {
   const count = Math.min(30, bench.count.pairs);
   const kernel = kernelParts(bench, NAMESPACE, count);
@@ -84,6 +108,7 @@ async function bounds(bench: Bench): Promise<Row[]> {
   return [
     { name: "bound: the kernel's part of an ADD", unit: "ms", berth: kernel.add, peer: [] },
     { name: "bound: the kernel's part of a DEL", unit: "ms", berth: kernel.del, peer: [] },
+    { name: "bound: a program of this runtime that ends at once", unit: "ms", berth: await nothing(count), peer: [] },
     { name: "by hand: two ip -batch, without IPAM", unit: "ms", berth: hand, peer: [] },
   ];
 }
