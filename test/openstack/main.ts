@@ -9,7 +9,7 @@ import { packages } from "./real/start.ts";
 await runSuites({
   main: import.meta.path,
   results: "dist/results/openstack",
-  limitS: 1800,
+  limitS: 3600,
   timeoutMs: 60_000,
   obstacle: () => notDebian12("the cloud is installed from its packages"),
   prepare() {

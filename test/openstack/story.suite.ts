@@ -217,7 +217,7 @@ describe("many at once", () => {
     await site.demo.must("PUT", `/ports/${vm2.port.id}`, { port: { allowed_address_pairs: [] } });
     await site.services.stop("neutron-server");
     await startNeutron(site.services, 10);
-  }, 900_000);
+  }, 1_800_000);
 
   test("at the cloud's limit of pairs the eleventh fails, says the ways round it, and leaves nothing", async () => {
     const names = Array.from({ length: 11 }, (_, i) => `l${i}`);
