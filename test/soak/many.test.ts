@@ -12,9 +12,10 @@ import { addAgainstDel, addDuringGc, addDuringRelease, manyAtOnce } from "./many
 
 const CONTAINERS = 40;
 
+const executable = await executablePath(); // which may take longer than a hook may
 let host: ManyHost;
-beforeAll(async () => {
-  host = new ManyHost(await executablePath());
+beforeAll(() => {
+  host = new ManyHost(executable);
   for (let i = 0; i < CONTAINERS; i++) host.container(`c${i}`);
 });
 afterAll(() => host[Symbol.dispose]());
