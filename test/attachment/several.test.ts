@@ -10,7 +10,7 @@ import { TestWorld, until } from "../world.ts";
 /** How many times longer than usual things take: more than once on a machine that is emulated. */
 const PATIENCE = Number(process.env["BERTH_TEST_PATIENCE"] ?? 1);
 /** So often three processes attach at once. */
-const ROUNDS = Math.ceil(20 / PATIENCE);
+const ROUNDS = Math.ceil(50 / PATIENCE);
 
 /** Compiled, as hundreds of processes of it are started. */
 const executable = await executablePath();
