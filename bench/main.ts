@@ -61,7 +61,7 @@ function countOf(quick: boolean): Count {
 
 function sizesOf(quick: boolean): Bench["sizes"] {
   return quick
-    ? { host: [1, 100, 300], site: 200, reserved: 60_000 }
+    ? { host: [1, 50, 150], site: 150, reserved: 6000 }
     : { host: [1, 1000, 4000], site: 1000, reserved: 60_000 };
 }
 

@@ -15,7 +15,7 @@ const PEER = "neighbour";
 const PEER_ADDRESS = "10.90.2.1";
 const ROUNDS = 5;
 /** Of a quick run. */
-const FEW_ROUNDS = 2;
+const FEW_ROUNDS = 1;
 const MANY_PAIRS = 50;
 const SECONDS = 1;
 const QUESTIONS = 3000;
