@@ -14,7 +14,7 @@ import {
 import type { Count } from "./pairs.ts";
 import { berthPlugin, findPeer, noPeer, type Plugin } from "./plugins.ts";
 import { series } from "./all.ts";
-import type { Bench, Row } from "./series.ts";
+import { type Bench, type Row, TARGET_SIZES } from "./series.ts";
 import { drawCurves } from "./curves.ts";
 import { pageOf } from "./page.ts";
 import { curveOf } from "./series/growth.ts";
@@ -62,7 +62,7 @@ function countOf(quick: boolean): Count {
 function sizesOf(quick: boolean): Bench["sizes"] {
   return quick
     ? { host: [1, 50, 150], site: 150, reserved: 6000 }
-    : { host: [1, 1000, 4000], site: 1000, reserved: 60_000 };
+    : { ...TARGET_SIZES, host: [1, 1000, TARGET_SIZES.host] };
 }
 
 /** In namespaces of its own: measures, and prints the rows as JSON. */

@@ -30,6 +30,14 @@ export interface Bench {
   readonly sizes: { readonly host: readonly number[]; readonly site: number; readonly reserved: number };
 }
 
+/** The sizes that the targets of growing worlds are about: smaller ones, as of a quick run, neither meet nor miss them. */
+export const TARGET_SIZES = { host: 4000, site: 1000, reserved: 60_000 } as const;
+
+/** A target where it is about a world of this size. */
+export function targetAt(size: number, about: keyof typeof TARGET_SIZES, target: number): { readonly target?: number } {
+  return size >= TARGET_SIZES[about] ? { target } : {};
+}
+
 /** A measurement that gives some rows. */
 export interface Series {
   readonly name: string;

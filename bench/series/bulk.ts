@@ -10,7 +10,7 @@ import {
 import { OwnSysctls } from "../../src/kernel/own-sysctls.ts";
 import { Netlink } from "../../src/kernel/netlink.ts";
 import { networkConfig } from "../plugins.ts";
-import { type Bench, prepare, type Row, type Series } from "../series.ts";
+import { type Bench, prepare, type Row, type Series, targetAt } from "../series.ts";
 import { kernelAdd } from "./bounds.ts";
 
 const SITE = "/run/bench-site.yaml";
@@ -89,9 +89,21 @@ async function upAndDown(bench: Bench): Promise<Row[]> {
   }
   for (const name of names) deleteNamedNamespace(name);
   return [
-    { name: `berth up of ${count}: each / peer's ADD`, unit: "ms", target: 0.25, berth: up, peer: add },
+    {
+      name: `berth up of ${count}: each / peer's ADD`,
+      unit: "ms",
+      ...targetAt(count, "site", 0.25),
+      berth: up,
+      peer: add,
+    },
     { name: "…, the kernel's part of each / peer's ADD", unit: "ms", berth: up.map(() => kernel), peer: add },
-    { name: `berth down of ${count}: each / peer's DEL`, unit: "ms", target: 0.1, berth: down, peer: del },
+    {
+      name: `berth down of ${count}: each / peer's DEL`,
+      unit: "ms",
+      ...targetAt(count, "site", 0.1),
+      berth: down,
+      peer: del,
+    },
   ];
 }
 

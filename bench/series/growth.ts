@@ -5,7 +5,7 @@ import { Attachment } from "../calls.ts";
 import { networkConfig, type Plugin } from "../plugins.ts";
 import { inPairs } from "../pairs.ts";
 import { kernelParts } from "./bounds.ts";
-import { type Bench, prepare, type Row, type Series } from "../series.ts";
+import { type Bench, prepare, type Row, type Series, targetAt } from "../series.ts";
 import { summarize } from "../statistics.ts";
 
 /** So many processes make attachments at a time. */
@@ -71,7 +71,6 @@ async function attachments(bench: Bench): Promise<Row[]> {
   const start = await adds(bench, "start", pairs);
   const kernelStart = kernelParts(bench, "kernel-none", pairs).add;
   let present = 0;
-  const [last] = bench.sizes.host.slice(-1);
   for (const size of bench.sizes.host) {
     await fill(bench, present, size, names);
     present = size;
@@ -79,7 +78,7 @@ async function attachments(bench: Bench): Promise<Row[]> {
     for (const plugin of bench.plugins) {
       const who = plugin.side === "berth" ? "Berth's" : "peer's";
       const [values, first] = [now.get(plugin) ?? [], start.get(plugin) ?? []];
-      const target = plugin.side === "berth" && size === last ? 1.3 : undefined;
+      const { target } = plugin.side === "berth" ? targetAt(size, "host", 1.3) : {};
       rows.push(growthRow(`${who} ADD with ${size} attachments / with none`, "with none", values, first, target));
     }
     const kernel = kernelParts(bench, `kernel-${size}`, pairs).add;
@@ -111,7 +110,7 @@ async function reservations(bench: Bench): Promise<Row[]> {
   const many = await adds(bench, "full", pairs);
   return bench.plugins.map((plugin) => {
     const who = plugin.side === "berth" ? "Berth's" : "peer's";
-    const target = plugin.side === "berth" ? 1.3 : undefined;
+    const { target } = plugin.side === "berth" ? targetAt(reserved, "reserved", 1.3) : {};
     const [values, first] = [many.get(plugin) ?? [], none.get(plugin) ?? []];
     return growthRow(`${who} ADD with ${reserved} reservations / with none`, "with none", values, first, target);
   });

@@ -2,7 +2,7 @@
 import { accepts, defaults } from "./config-accepts.ts";
 import type { NetworkConfig } from "./config.ts";
 
-/** {@link readConfig} of config.ts, for a CNI call: where nothing is wrong, the schema need not be loaded to say so. */
+/** {@link readConfig} of config-issues.ts, for a CNI call: where nothing is wrong, the schema need not be loaded to say so. */
 export function readConfigQuickly(json: unknown): NetworkConfig | Promise<NetworkConfig> {
   if (accepts(json)) return { ...defaults, ...(json as Partial<NetworkConfig>) } as NetworkConfig;
   return readBySchema(json);
