@@ -36,6 +36,7 @@ _Noreturn static void fail(JSContext *c) {
   JSValue error = JS_GetException(c);
   const char *said = JS_ToCString(c, error), *where = JS_ToCString(c, JS_GetPropertyStr(c, error, "stack"));
   fprintf(stderr, "berth: %s\n%s", said == NULL ? "an error that has no text" : said, where == NULL ? "" : where);
+  end_carrier();
   _exit(1);
 }
 
@@ -54,8 +55,12 @@ static JSModuleDef *module_named(JSContext *c, const char *name) {
   return NULL;
 }
 
-/** What the engine has not, as the client of a cloud, is the runtime's to do: the call begins anew there. */
+/** The client of a cloud: its requests are carried by a process that may start meanwhile. */
+#define CLOUD "neutron.js"
+
+/** What the engine has not, as a way to start programs, is the runtime's to do: the call begins anew there. */
 static JSModuleDef *load(JSContext *c, const char *name, void *opaque) {
+  if (strcmp(name, CLOUD) == 0) start_carrier(); // if that fails, so does the first request, which says why
   JSModuleDef *module = module_named(c, name);
   if (module == NULL) hand_over();
   return module;
@@ -75,6 +80,7 @@ static JSValue now(JSContext *c, JSValueConst this, int argc, JSValueConst *argv
 static JSValue end(JSContext *c, JSValueConst this, int argc, JSValueConst *argv) {
   int status;
   if (JS_ToInt32(c, &status, argv[0])) return JS_EXCEPTION;
+  end_carrier();
   _exit(status);
 }
 
@@ -121,6 +127,7 @@ static void add_host(JSContext *c, const char *called_as) {
   JSValue global = JS_GetGlobalObject(c), host = JS_NewObject(c);
   add_symbols(c, host);
   add_text(c, host);
+  add_carrier(c, host);
   JS_SetPropertyStr(c, host, "now", JS_NewCFunction(c, now, "now", 0));
   JS_SetPropertyStr(c, host, "exit", JS_NewCFunction(c, end, "exit", 1));
   JS_SetPropertyStr(c, host, "sleep", JS_NewCFunction(c, wait, "sleep", 1));
@@ -130,6 +137,24 @@ static void add_host(JSContext *c, const char *called_as) {
   JS_SetPropertyStr(c, host, "user", JS_NewUint32(c, geteuid()));
   JS_SetPropertyStr(c, global, "host", host);
   JS_FreeValue(c, global);
+}
+
+/** All that is left to do, until there is something to wait for. */
+static void carry_out(JSRuntime *runtime) {
+  JSContext *at;
+  for (int more = 1; more != 0;)
+    if ((more = JS_ExecutePendingJob(runtime, &at)) < 0) fail(at);
+}
+
+/** host.idle(), which engine/waiting.ts has set: waits; false where there is nothing to wait for. */
+static int waits(JSContext *c) {
+  JSValue global = JS_GetGlobalObject(c), host = JS_GetPropertyStr(c, global, "host");
+  JSValue idle = JS_GetPropertyStr(c, host, "idle"), more = JS_Call(c, idle, host, 0, NULL);
+  if (JS_IsException(more)) fail(c);
+  JS_FreeValue(c, idle);
+  JS_FreeValue(c, host);
+  JS_FreeValue(c, global);
+  return JS_ToBool(c, more);
 }
 
 int main(int argc, char **argv) {
@@ -143,9 +168,9 @@ int main(int argc, char **argv) {
   if (program == NULL) hand_over();
   JSValue module = JS_MKPTR(JS_TAG_MODULE, program);
   if (JS_ResolveModule(c, module) < 0 || JS_IsException(JS_EvalFunction(c, module))) fail(c);
-  JSContext *at;
-  for (int more = 1; more != 0;)
-    if ((more = JS_ExecutePendingJob(runtime, &at)) < 0) fail(at);
+  do carry_out(runtime);
+  while (waits(c));
   fputs("berth: the call came to no end: it waits for something that cannot happen\n", stderr);
+  end_carrier();
   _exit(1);
 }
