@@ -174,10 +174,14 @@ ${names.map((netns) => `  - {network: lan, netns: ${netns}}`).join("\n")}
 `;
 
   test("has in each namespace what an attachment by itself has, whoever else has an eth0", async () => {
-    for (const name of ["alone", ...names]) w.namespace(name);
-    await up(`${networks}\nattachments: [{network: lan, netns: alone}]`);
+    for (const name of ["alone", ...names]) {
+      w.namespace(name);
+      w.sysctl(name, "net/ipv6/conf/default/accept_dad", "0");
+    }
+    const dual = (text: string): string => text.replace("ranges: [", 'ranges: [[{subnet: "fd22::/64"}], ');
+    await up(dual(`${networks}\nattachments: [{network: lan, netns: alone}]`));
     rmSync("/run/berth/attachments/lan:alone:eth0.json");
-    expect((await up(many)).outcomes.filter((o) => o.failure !== undefined)).toEqual([]);
+    expect((await up(dual(many))).outcomes.filter((o) => o.failure !== undefined)).toEqual([]);
     const settings = ["net/ipv4/conf/eth0/arp_notify", "net/ipv6/conf/eth0/ndisc_notify"];
     const inside = (name: string): unknown => w.at(name)?.run(() => settings.map((key) => readSysctl(key)));
     expect(inside("alone")).toEqual(["1", "1"]);
