@@ -41,6 +41,11 @@ function wantedIn(text: string): ReturnType<typeof readSite> {
   });
 }
 
+/** Its network with IPv6 beside IPv4. */
+function dual(text: string): string {
+  return text.replace("ranges: [", 'ranges: [[{subnet: "fd22::/64"}], ');
+}
+
 async function up(text: string): Promise<{ outcomes: Outcome[]; failures: string[]; changes: Change[] }> {
   const { changes, failures } = differenceOf(
     SITE,
@@ -178,7 +183,6 @@ ${names.map((netns) => `  - {network: lan, netns: ${netns}}`).join("\n")}
       w.namespace(name);
       w.sysctl(name, "net/ipv6/conf/default/accept_dad", "0");
     }
-    const dual = (text: string): string => text.replace("ranges: [", 'ranges: [[{subnet: "fd22::/64"}], ');
     await up(dual(`${networks}\nattachments: [{network: lan, netns: alone}]`));
     rmSync("/run/berth/attachments/lan:alone:eth0.json");
     expect((await up(dual(many))).outcomes.filter((o) => o.failure !== undefined)).toEqual([]);
