@@ -7,7 +7,6 @@ import {
   namedNamespacePath,
   openNamespace,
 } from "../../src/kernel/namespaces.ts";
-import { OwnSysctls } from "../../src/kernel/own-sysctls.ts";
 import { Netlink } from "../../src/kernel/netlink.ts";
 import { networkConfig } from "../plugins.ts";
 import { type Bench, prepare, type Row, type Series, targetAt } from "../series.ts";
@@ -36,9 +35,7 @@ function kernelOf(bench: Bench, names: readonly string[]): number {
   const parent = findLink(host, bench.parent);
   if (parent === undefined) throw new Error(`there is no ${bench.parent}`);
   let spent = 0;
-  using sysctls = new OwnSysctls(); // as berth up has
   for (const name of names) {
-    sysctls.next();
     using namespace = openNamespace(namedNamespacePath(name));
     using nl = namespace.netlink();
     const start = performance.now();

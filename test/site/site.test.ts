@@ -194,6 +194,32 @@ ${names.map((netns) => `  - {network: lan, netns: ${netns}}`).join("\n")}
     await down(many);
   });
 
+  test("waits for duplicate address detection of all at the same time, and one that meets a duplicate loses nobody else's", async () => {
+    const some = names.slice(0, 12);
+    for (const name of some) w.namespace(name);
+    w.namespace("twin");
+    w.plug("office", "twin", "eth0", "fd22::5/64");
+    const sites = `${networks.replace("    hostrouteif: auto\n", "")}
+attachments:
+${some.map((netns) => `  - {network: lan, netns: ${netns}}`).join("\n")}
+`;
+    const { changes } = differenceOf(SITE, wantedIn(dual(sites)), []);
+    const outcomes: Outcome[] = [];
+    const begun: number[] = [];
+    await applyChanges(SITE, changes, (o) => {
+      outcomes.push(o);
+      begun.push(listRecords(() => {}).length);
+    });
+    expect(begun[0]).toBeGreaterThan(some.length / 2);
+    expect(outcomes.filter((o) => o.failure !== undefined)).toEqual([]);
+    expect(outcomes.map((o) => o.key.containerId).toSorted()).toEqual(some.toSorted());
+    // its address is in quarantine, and who met it has another
+    const addresses = outcomes.flatMap((o) => o.addresses);
+    expect(new Set(addresses).size).toBe(2 * some.length);
+    expect(addresses).not.toContain("fd22::5/64");
+    expect((await down(sites)).filter((o) => o.failure !== undefined)).toEqual([]);
+  });
+
   test("whose parent is made anew meanwhile loses the one that met that, and no other", async () => {
     for (const name of names) w.namespace(name);
     const { changes } = differenceOf(SITE, wantedIn(many.replace("    hostrouteif: auto\n", "")), []);
