@@ -92,7 +92,7 @@ async function carryOut(change: Change, site: string, common: Common, waiting: (
 }
 
 /** So many attachments wait at the same time, each with a namespace, a socket and a lock of its own open. */
-const TOGETHER = 64;
+const TOGETHER = 200;
 
 /**
  * Carries out the changes, one after the other, but for those that wait until nobody else is seen to have their IPv6 addresses:
