@@ -1,35 +1,20 @@
 // npm run build: dist/berth, an executable. It is built twice: the first one is run as a runtime would run it, and notes in
-// which order it uses its code; the second one has its code in that order, of which a CNI call then reads fewer pages.
+// which order it uses its code; the second one has its code in that order, of which a CNI call then reads fewer pages. Then
+// the engine is put in front of it.
 //
 // The run needs namespaces of its own. Where the system forbids them, the first executable stays, which is as good but slower.
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { buildHost, hideMachine, inNamespaces, namespacesRefused } from "../bench/host.ts";
 import { environment, type Verb } from "../bench/calls.ts";
 import { berthPlugin, networkConfig } from "../bench/plugins.ts";
 import { bundle } from "./bundle.ts";
 import { compileModules } from "./compile.ts";
+import { finish } from "./engine.ts";
 
 const dist = new URL("../dist", import.meta.url).pathname;
 const executable = `${dist}/berth`;
 const PARENT = "eth1";
-
-/** Writes it once more, in one go: the page cache then holds it in large pieces, which a start maps with fewer page faults. */
-function rewrite(): void {
-  const whole = `${executable}.whole`;
-  writeFileSync(whole, readFileSync(executable));
-  chmodSync(whole, 0o755);
-  renameSync(whole, executable);
-}
 
 /** In namespaces: the calls of two attachments, the usual one and one with host access. Each writes an order file. */
 function train(directory: string): void {
@@ -80,7 +65,7 @@ if (process.argv[2] === "--train") {
   try {
     const found = orders(directory);
     if (found.length > 0) compileModules(modules, executable, `--bytecode-order=${found.join(",")}`);
-    rewrite();
+    await finish(executable);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

@@ -9,23 +9,48 @@ import { minify, type MinifyOptions } from "terser";
 const root = new URL("../", import.meta.url).pathname;
 const ENTRY = `${root}src/main.ts`;
 /** Where the code of a CNI call begins. */
-const CNI = `${root}src/cni/cni.ts`;
+const CNI = `${root}src/cni/process.ts`;
 const BUILT_IN = /^(?:bun|node):/u;
 
+/** What the engine's program begins with, and what stands in it for modules of the runtime. */
+const ENGINE_ENTRY = `${root}engine/program.ts`;
+const ENGINE_MODULES: ReadonlyMap<string, string> = new Map([
+  ["bun:ffi", `${root}engine/ffi.ts`],
+  ["bun:wrap", `${root}engine/disposal.ts`],
+]);
+/** What the engine leaves to the runtime: it has neither HTTP nor a way to start programs. Only ever imported when it is needed. */
+const RUNTIME_ONLY = /\/src\/(?:openstack\/|ipam\/delegated\.ts$)/u;
+
+/** How TypeScript becomes JavaScript. */
+interface Target {
+  /** Bun's names for how much of the language may stay: `browser` has no `using`. */
+  readonly language: "bun" | "browser";
+  /** Modules of the runtime and what stands for them; without any they are the runtime's own. */
+  readonly modules: ReadonlyMap<string, string>;
+  /** Modules that are left out: to import them fails, or whatever the engine does then. */
+  readonly without?: RegExp;
+}
+
 /** TypeScript, JSON and text as JavaScript modules, found as Bun finds them. */
-const sources: Plugin = {
-  name: "sources",
-  resolveId(source, importer) {
-    if (BUILT_IN.test(source)) return { id: source, external: true };
-    return importer === undefined ? source : Bun.resolveSync(source, importer.slice(0, importer.lastIndexOf("/")));
-  },
-  load(path) {
-    const text = readFileSync(path, "utf8");
-    if (path.endsWith(".ts")) return new Bun.Transpiler({ loader: "ts", target: "bun" }).transformSync(text);
-    if (path.endsWith(".json")) return objectModule(JSON.parse(text) as Readonly<Record<string, unknown>>);
-    return path.endsWith("js") ? text : `export default ${JSON.stringify(text)};`;
-  },
-};
+function sources({ language, modules, without }: Target): Plugin {
+  return {
+    name: "sources",
+    resolveId(source, importer) {
+      const replaced = modules.get(source);
+      if (replaced !== undefined) return replaced;
+      if (BUILT_IN.test(source)) return { id: source, external: true };
+      if (importer === undefined) return source;
+      const path = Bun.resolveSync(source, importer.slice(0, importer.lastIndexOf("/")));
+      return without?.test(path) === true ? { id: path, external: true } : path;
+    },
+    load(path) {
+      const text = readFileSync(path, "utf8");
+      if (path.endsWith(".ts")) return new Bun.Transpiler({ loader: "ts", target: language }).transformSync(text);
+      if (path.endsWith(".json")) return objectModule(JSON.parse(text) as Readonly<Record<string, unknown>>);
+      return path.endsWith("js") ? text : `export default ${JSON.stringify(text)};`;
+    },
+  };
+}
 
 /** A module that exports an object's keys, of which only those that are used get into the program. */
 function objectModule(object: Readonly<Record<string, unknown>>): string {
@@ -57,8 +82,8 @@ const shrinking: MinifyOptions = {
   format: { beautify: true, comments: false },
 };
 
-async function shrunk(source: string): Promise<string> {
-  const { code } = await minify(source, shrinking);
+async function shrunk(source: string, options: MinifyOptions): Promise<string> {
+  const { code } = await minify(source, options);
   if (code === undefined) throw new Error("terser: nothing came of it");
   return code;
 }
@@ -67,7 +92,7 @@ async function shrunk(source: string): Promise<string> {
 export async function bundle(): Promise<ReadonlyMap<string, string>> {
   const program = await rollup({
     input: { main: ENTRY },
-    plugins: [sources],
+    plugins: [sources({ language: "bun", modules: new Map() })],
     // whoever imports a file wants its exports: none here does something by being loaded
     treeshake: { moduleSideEffects: false },
   });
@@ -84,7 +109,28 @@ export async function bundle(): Promise<ReadonlyMap<string, string>> {
   for (const file of output) {
     if (file.type !== "chunk") continue;
     // the others are left to bun build: terser takes seconds for them, which no call would get back
-    modules.set(file.fileName, file.name === HOT ? await shrunk(file.code) : file.code);
+    modules.set(file.fileName, file.name === HOT ? await shrunk(file.code, shrinking) : file.code);
   }
+  return modules;
+}
+
+/** The engine's program: modules by file name, of which `main.js` is the first to run. Throws with what Rollup or terser say. */
+export async function bundleForEngine(): Promise<ReadonlyMap<string, string>> {
+  const program = await rollup({
+    input: { main: ENGINE_ENTRY },
+    plugins: [sources({ language: "browser", modules: ENGINE_MODULES, without: RUNTIME_ONLY })],
+    // as below, but that the engine's own files put things into the global object
+    treeshake: { moduleSideEffects: (path) => path.startsWith(`${root}engine/`) },
+  });
+  const { output } = await program.generate({
+    format: "es",
+    entryFileNames: "[name].js",
+    chunkFileNames: "[name].js",
+    onlyExplicitManualChunks: true,
+  });
+  await program.close();
+  const modules = new Map<string, string>();
+  for (const file of output)
+    if (file.type === "chunk") modules.set(file.fileName, await shrunk(file.code, { ...shrinking, mangle: true }));
   return modules;
 }

@@ -3,6 +3,7 @@ import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, resolve } from "node:path";
 import { bundle } from "./bundle.ts";
+import { finish } from "./engine.ts";
 
 /** Whatever is not said here is Bun's default. docs/performance.md has what each is worth. */
 const flags = [
@@ -20,9 +21,10 @@ const flags = [
   "--compile-exec-argv=--disallow-code-generation-from-strings=strict --no-addons --no-ffi-cc",
 ];
 
-/** Compiles the program into an executable. Throws with what the compilers say. */
+/** Compiles the program into an executable, with the engine. Throws with what the compilers say. */
 async function compile(executable: string): Promise<void> {
   compileModules(await bundle(), executable);
+  await finish(executable);
 }
 
 /** Compiles the program's modules, as `bundle` makes them, into an executable. Throws with what the compiler says. */

@@ -1,7 +1,7 @@
 // The compiled program, for what only it can show: how it starts, what it takes from its surroundings, how many of it go on.
 // It is compiled once for each state of its source, as that takes some ten seconds of a processor; the files of tests share it.
 import { readdirSync, readFileSync } from "node:fs";
-import { hash, Store } from "./kept.ts";
+import { hash, Store } from "../scripts/kept.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 /** Relative to the project, with whose copies it goes. */
@@ -10,9 +10,10 @@ const store = new Store(root + DIRECTORY, 1);
 
 /** All that it is made from, relative to the project. */
 function sources(): string[] {
-  const program = readdirSync(`${root}src`, { recursive: true, withFileTypes: true });
-  const files = program.flatMap((f) => (f.isFile() ? [`${f.parentPath}/${f.name}`.slice(root.length)] : []));
-  return [...files.toSorted(), "package.json", "package-lock.json", "scripts/bundle.ts", "scripts/compile.ts"];
+  const directories = ["src", "engine"].flatMap((d) => readdirSync(root + d, { recursive: true, withFileTypes: true }));
+  const files = directories.flatMap((f) => (f.isFile() ? [`${f.parentPath}/${f.name}`.slice(root.length)] : []));
+  const scripts = ["bundle", "compile", "elf", "engine"].map((name) => `scripts/${name}.ts`);
+  return [...files.toSorted(), "package.json", "package-lock.json", ...scripts];
 }
 
 /** Its path, from the project's root; nobody may change what is there. Throws with what the compilers say. */

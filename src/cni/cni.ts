@@ -3,8 +3,6 @@ import { withoutPrefix } from "../address/cidr.ts";
 import { attach, type Attached } from "../attachment/attach.ts";
 import { check } from "../attachment/check.ts";
 import { detach } from "../attachment/detach.ts";
-import { readDescriptor, writeDescriptor } from "../kernel/files.ts";
-import { setUmask, UMASK } from "../kernel/libc.ts";
 import { asFailure, Failure } from "../report/failure.ts";
 import { log } from "../report/log.ts";
 import { mark } from "../report/trace.ts";
@@ -13,21 +11,6 @@ import { type Call, type Environment, parseJson, readCall, readStdin, validAttac
 import { prevResultAddresses, resultJson } from "./result.ts";
 import { isVerb, verbs } from "./verbs.ts";
 import { newest, versionJson, versionOf } from "./version.ts";
-
-/** The standard input of this process, to its end. Throws `SysError`. */
-export function ownStdin(): string {
-  return readDescriptor(0, "stdin");
-}
-
-/** Makes what this process writes have the modes that it says, whatever its caller's umask. */
-export function ownUmask(): void {
-  setUmask(UMASK);
-}
-
-/** Writes all of a text to the standard output of this process. Throws `SysError`. */
-export function ownStdout(text: string): void {
-  writeDescriptor(1, text, "the answer to stdout");
-}
 
 /** What a call is answered with. */
 export interface Answer {

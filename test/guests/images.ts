@@ -4,7 +4,7 @@ import type { GuestImage } from "../../src/lab/guest.ts";
 import { guestInitramfs } from "../../src/lab/guest-image.ts";
 import { projectDisks } from "../vm/images.ts";
 import { debianKernel } from "../vm/kernel.ts";
-import { hash } from "../kept.ts";
+import { hash } from "../../scripts/kept.ts";
 import { store } from "../vm/state.ts";
 import { type VmImages, vmImages } from "../vm/vm.ts";
 

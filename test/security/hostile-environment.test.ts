@@ -65,13 +65,18 @@ interface Start {
   readonly says: string;
 }
 
-/** Each loads other parts of the program. */
-const starts: readonly Start[] = [
-  { name: "the command", args: ["version"], says: "berth " },
+const cniCalls: readonly Start[] = [
   { name: "CNI VERSION", env: cniEnv("VERSION"), stdin: "{}", says: "supportedVersions" },
   { name: "CNI ADD", env: cniEnv("ADD"), stdin: CONFIG, says: '"code":' },
   { name: "CNI DEL", env: cniEnv("DEL"), stdin: CONFIG, says: "" },
   { name: "a wrong configuration", env: cniEnv("ADD"), stdin: CONFIG.replace("none0", "a/b"), says: "master" },
+];
+
+/** Each loads other parts of the program. */
+const starts: readonly Start[] = [
+  { name: "the command", args: ["version"], says: "berth " },
+  ...cniCalls,
+  ...cniCalls.map((c) => ({ ...c, name: `${c.name} by the runtime`, env: { ...c.env, BERTH_ENGINE: "off" } })),
   { name: "berth gc", args: ["gc", "--conf-dir", "/nowhere"], says: "nothing to collect" },
   { name: "berth repair", args: ["repair"], says: "no attachments" },
   { name: "berth report", args: ["report", "--conf-dir", "/nowhere"], says: "== berth" },
@@ -99,7 +104,6 @@ const TRACED = ["strace", "-f", "-qq", "-y", "-e", "trace=file,execve", "-o", "/
 /** By the trace: nothing of the directory was opened, or looked for, and no other program was started. */
 function expectUntouched(): void {
   const calls = readFileSync("/run/trace", "utf8").split("\n");
-  expect(calls.length).toBeGreaterThan(10);
   const named = calls.filter((line) =>
     /\.env|bunfig|package\.json|tsconfig|node_modules|evil|\/run\/hostile\/|clouds\.yaml/u.test(line),
   );
@@ -205,8 +209,7 @@ const variables: readonly (readonly [string, string])[] = [
 describe("hostile variables", () => {
   for (const [name, value] of variables) {
     test(`${name}=${value}`, () => {
-      for (const start of [starts[0], starts[2]]) {
-        if (start === undefined) throw new Error("unreachable");
+      for (const start of starts.filter((s) => ["the command", "CNI ADD", "CNI ADD by the runtime"].includes(s.name))) {
         // it does its work, or does not start: it never runs what it was told to
         const { code, text } = run(start, { [name]: value });
         expect([existsSync(MARKER), text.includes(start.says) || code === 1]).toEqual([false, true]);

@@ -2,7 +2,7 @@
 // takes only guests of a special kernel, and others end in the middle of their boot.
 import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
 import { EMULATION, KVM } from "../../src/lab/guest.ts";
-import { hash } from "../kept.ts";
+import { hash } from "../../scripts/kept.ts";
 import { store } from "./state.ts";
 
 /**

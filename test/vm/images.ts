@@ -17,7 +17,7 @@ import { moduleFiles } from "../../src/lab/guest-kernel.ts";
 import { executableFile } from "../executable.ts";
 import { debianKernel, type Kernel, KERNEL_PACKAGE } from "./kernel.ts";
 import { download, needPrograms, output, resolve } from "./packages.ts";
-import { hash } from "../kept.ts";
+import { hash } from "../../scripts/kept.ts";
 import { store } from "./state.ts";
 
 const root = new URL("../..", import.meta.url).pathname;

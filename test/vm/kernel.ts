@@ -1,7 +1,7 @@
 // Debian's kernel, taken out of its package, and the uncompressed image that QEMU starts at once.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { download, needPrograms, output, resolve } from "./packages.ts";
-import { hash } from "../kept.ts";
+import { hash } from "../../scripts/kept.ts";
 import { store } from "./state.ts";
 
 /** The package that Debian's clouds use. */

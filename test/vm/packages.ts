@@ -1,6 +1,6 @@
 // Debian packages: installed on this machine where a program of the bench is missing, or only downloaded for the guest.
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
-import { hash } from "../kept.ts";
+import { hash } from "../../scripts/kept.ts";
 import { store } from "./state.ts";
 
 /** Why virtual machines cannot be started here, and what to do about it. */

@@ -1,6 +1,6 @@
 // Where the bench keeps what it builds.
 import { homedir } from "node:os";
-import { Store } from "../kept.ts";
+import { Store } from "../../scripts/kept.ts";
 
 /** BERTH_VM_STATE, else /var/cache/berth-vm for root, else berth-vm in the user's cache directory; for worktrees that are used in turn. */
 export const store = new Store(
