@@ -20,6 +20,18 @@ function medianOf(rows: readonly Row[], name: string, side: "berth" | "peer"): n
   return summarize(row?.[side] ?? [])?.median ?? Number.NaN;
 }
 
+/** The median ratio of a row. */
+function ratioOf(rows: readonly Row[], start: string): string {
+  const row = rows.find((r) => r.name.startsWith(start));
+  return figure(row === undefined ? undefined : summarize(ratios(row.berth, row.peer))?.median);
+}
+
+/** By how much more than the kernel's part an ADD grew, milliseconds. */
+function excess(rows: readonly Row[], name: string, size: string): number {
+  const grown = (of: string): number => medianOf(rows, of, "berth") - medianOf(rows, of, "peer");
+  return grown(name) - grown(`the kernel's part with ${size}`);
+}
+
 function ratioText(ratio: Summary | undefined): string {
   return ratio === undefined ? "" : `**${figure(ratio.median)}** (${figure(ratio.min)}–${figure(ratio.max)})`;
 }
@@ -90,7 +102,7 @@ function reasons(rows: readonly Row[]): { lines: string[]; unexplained: string[]
     ],
     [
       `Berth's ADD with ${size}`,
-      `of the ${grown(last)} ms that it takes longer, ${grown(`the kernel's part with ${size}`)} ms are the kernel's (the row below; perf shows where): every link that is made tells its neighbours its address, and the kernel hands that to each of the parent's macvlans and has each namespace look at it; and it looks a namespace's sysctls up among those of the same name of all. The peer asks the same of it`,
+      `an ADD with none takes ${figure(medianOf(rows, last, "peer"))} ms, and the kernel's own part grows by ${grown(`the kernel's part with ${size}`)} ms (the rows below): if nothing else grew, it would be ${ratioOf(rows, `bound: Berth's ADD with ${size} `)} of that, and the target wants ${figure(medianOf(rows, last, "peer") * 0.3)} ms for the kernel and all else. What Berth adds is ${figure(excess(rows, last, size))} ms. The kernel announces a new link's address to its neighbours, and hands that to each of the parent's macvlans, whose namespace looks for a route (arp_process); and it goes through all links of the parent for each new one. The less an ADD takes by itself, the more that is beside it; the peer asks the same of the kernel`,
     ],
     [
       "berth up",
