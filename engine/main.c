@@ -1,5 +1,7 @@
 // The engine: QuickJS, with the program of a CNI call as bytecode and what that program asks of its surroundings.
 #define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,8 +145,16 @@ static void add_host(JSContext *c, const char *called_as) {
   JS_FreeValue(c, global);
 }
 
+/** Standard streams that the caller closed: else the next file that is opened would be one of them. */
+static void open_streams(void) {
+  for (int fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) < 0) open("/dev/null", O_RDWR);
+}
+
 int main(int argc, char **argv) {
   clock_gettime(CLOCK_MONOTONIC, &start);
+  open_streams();
+  signal(SIGPIPE, SIG_IGN); // an answer that nobody reads is an error of write(2), which is told
   JSRuntime *runtime = JS_NewRuntime();
   JS_SetGCThreshold(runtime, COLLECT_FROM);
   JS_SetModuleLoaderFunc(runtime, resolve, load, NULL);

@@ -25,6 +25,35 @@ function withoutParser(a: Answered): Answered {
   return { ...a, stdout: a.stdout.replace(/(from stdin: )(?!it is empty)(?:[^"\\]|\\.)*/u, "$1…") };
 }
 
+describe("streams that are not as they should be", () => {
+  const env: Env = { PATH: "/usr/bin:/bin", CNI_COMMAND: "VERSION" };
+  const script = (text: string, engine: string): Answered => {
+    const r = Bun.spawnSync(["sh", "-c", text, program], { env: { ...env, BERTH_ENGINE: engine }, stderr: "pipe" });
+    return withoutParser({ status: r.exitCode, stdout: r.stdout.toString(), stderr: r.stderr.toString() });
+  };
+  const cases: readonly (readonly [string, string])[] = [
+    ["standard input is closed", 'exec "$0" <&-'],
+    ["standard input is a directory", 'exec "$0" </'],
+    ["standard output is closed", 'echo "{}" | "$0" >&-; echo "status $?"'],
+    ["standard output is a full device", 'echo "{}" | "$0" >/dev/full; echo "status $?"'],
+    ["standard error is closed", 'echo "{" | "$0" 2>&-; echo "status $?"'],
+    [
+      "nobody reads the answer",
+      'mkfifo /run/fifo; (exec 3</run/fifo) & echo "{}" | { sleep 0.2; "$0"; echo "status $?" >&2; } >/run/fifo; rm /run/fifo',
+    ],
+  ];
+  for (const [name, text] of cases) {
+    test(name, () => {
+      const expected = script(text, "off");
+      expect(script(text, "on")).toEqual(expected);
+      if (text.includes("$?"))
+        expect(`${expected.stdout}${expected.stderr}`).toMatch(
+          name === "standard output is closed" ? /^status 0$/mu : /^status 1$/mu,
+        );
+    });
+  }
+});
+
 describe("a call that is a little or quite wrong is answered by the engine as by the runtime", () => {
   for (let block = 0; block < 4; block++) {
     test(`calls ${block * CASES} to ${(block + 1) * CASES - 1}`, () => {
