@@ -155,7 +155,7 @@ int main(int argc, char **argv) {
   clock_gettime(CLOCK_MONOTONIC, &start);
   open_streams();
   signal(SIGPIPE, SIG_IGN); // an answer that nobody reads is an error of write(2), which is told
-  JSRuntime *runtime = JS_NewRuntime();
+  JSRuntime *runtime = JS_NewRuntime2(&memory_functions, NULL);
   JS_SetGCThreshold(runtime, COLLECT_FROM);
   JS_SetModuleLoaderFunc(runtime, resolve, load, NULL);
   JS_SetHostPromiseRejectionTracker(runtime, rejected, NULL);

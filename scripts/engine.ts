@@ -25,7 +25,7 @@ const ADDRESS = 0x40000000;
 const COMPILER = "gcc";
 const LIBRARIES = ["-lm", "-lpthread"];
 
-const flags = ["-O2", "-fno-stack-protector", "-fcf-protection=none", "-fno-pie"];
+const flags = ["-O3", "-fno-stack-protector", "-fcf-protection=none", "-fno-pie"];
 const ownFlags = [...flags, "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-cast-function-type"];
 /** No call of the C library, not even one that the compiler puts in by itself. */
 const aloneFlags = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"];
