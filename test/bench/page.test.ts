@@ -6,11 +6,15 @@ import type { Row } from "../../bench/series.ts";
 const run = { where: "a machine", pairs: 3, trace: undefined };
 const missed = (name: string): Row => ({ name, unit: "ms", limit: 1, berth: [2, 2, 2], peer: [] });
 
+function row(name: string, berth: number, peer: number): Row {
+  return { name, unit: "ms", berth: [berth], peer: [peer] };
+}
+
 test("a row that misses its target without a reason is named in the page as such, and told to the caller", () => {
   const { text, unexplained } = pageOf({ ...run, rows: [missed("something new"), missed("CHECK")] });
   expect(unexplained).toEqual(["something new"]);
   expect(text).toContain("- **something new**: nobody has said yet why.");
-  expect(text).toContain("- **CHECK**: the peer's CHECK is two processes");
+  expect(text).toContain("- **CHECK**: a process that answers VERSION takes");
 });
 
 test("where all targets are met the page says so", () => {
@@ -33,7 +37,6 @@ test("a row without a peer whose quickest met its limit says so; one whose quick
 });
 
 test("an ADD among many: the ratio that only the kernel's part would make is told beside what Berth adds", () => {
-  const row = (name: string, berth: number, peer: number): Row => ({ name, unit: "ms", berth: [berth], peer: [peer] });
   const { text, unexplained } = pageOf({
     ...run,
     rows: [
