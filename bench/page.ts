@@ -96,7 +96,7 @@ function reasons(rows: readonly Row[]): { lines: string[]; unexplained: string[]
     ],
     [
       `Berth's ADD with ${size}`,
-      `an ADD with none takes ${figure(medianOf(rows, last, "peer"))} ms, and the kernel's own part grows by ${grown(`the kernel's part with ${size}`)} ms (the rows below): if nothing else grew, it would be ${ratioOf(rows, `bound: Berth's ADD with ${size} `)} of that, and the target wants ${figure(medianOf(rows, last, "peer") * 0.3)} ms for the kernel and all else. What Berth adds is ${figure(excess(rows, last, size))} ms. The kernel announces a new link's address to its neighbours, and hands that to each of the parent's macvlans, whose namespace looks for a route (arp_process); and it goes through all links of the parent for each new one. The less an ADD takes by itself, the more that is beside it; the peer asks the same of the kernel`,
+      `an ADD with none takes ${figure(medianOf(rows, last, "peer"))} ms, and the kernel's own part grows by ${grown(`the kernel's part with ${size}`)} ms (the rows below): if nothing else grew, the ratio would be ${ratioOf(rows, `bound: Berth's ADD with ${size} `)}, as the target leaves ${figure(medianOf(rows, last, "peer") * 0.3)} ms for the kernel and all else. What Berth adds is ${figure(excess(rows, last, size))} ms. The kernel announces a new link's address to its neighbours, and hands that to each of the parent's macvlans, whose namespace looks for a route (arp_process); and it goes through all links of the parent for each new one. The less an ADD takes by itself, the more that is beside it; the peer asks the same of the kernel`,
     ],
     [
       "berth up",
