@@ -13,14 +13,20 @@ export interface Reply {
 /** The compiled program, where calls are to be processes of it: then its engine carries them (scripts/test.ts). */
 const program = process.env["BERTH_TEST_PROGRAM"];
 
-/** A call by a process of the compiled program. */
+/** A call by a process of the compiled program; what the tests have set in their own environment holds for it, too. */
 async function apart(
   path: string,
   env: Record<string, string | undefined>,
   stdin: string,
   as: string,
 ): Promise<Answer> {
-  const child = Bun.spawn([path], { argv0: as, env, stdin: Buffer.from(stdin), stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn([path], {
+    argv0: as,
+    env: { ...process.env, ...env },
+    stdin: Buffer.from(stdin),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
   const [text, said, exitCode] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   const remarks = said.split("\n").filter((line) => line.startsWith("berth: "));
   return { text: text.trimEnd(), remarks: remarks.map((line) => line.slice("berth: ".length)), exitCode };
