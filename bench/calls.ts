@@ -40,7 +40,7 @@ export async function call(
   more: { readonly ifName?: string; readonly env?: Readonly<Record<string, string>> } = {},
 ): Promise<{ cost: Cost; stdout: string; stderr: string }> {
   const stdin = new TextEncoder().encode(JSON.stringify(config));
-  const env = { ...environment(plugin, verb, target, more.ifName), ...more.env };
+  const env = { ...environment(plugin, verb, target, more.ifName), ...plugin.env, ...more.env };
   const start = performance.now();
   const p = Bun.spawn([plugin.executable], { env, stdin, stdout: "pipe", stderr: "pipe" });
   const [stdout, stderr, exitCode] = await Promise.all([p.stdout.text(), p.stderr.text(), p.exited]);

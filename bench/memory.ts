@@ -83,14 +83,6 @@ export async function memoryOfAdd(plugin: Plugin, target: Target, config: Config
   return memory;
 }
 
-/** The peak memory of a program that needs no input, and ends by itself. */
-export async function memoryOfProgram(executable: string): Promise<Memory> {
-  const p = Bun.spawn([executable], { env: {}, stdin: "ignore", stdout: "ignore", stderr: "ignore" });
-  const memory = watch(p.pid);
-  if ((await p.exited) !== 0) throw new Error(`${executable}: exit status ${p.exitCode}`);
-  return memory;
-}
-
 /** A peak that was looked at less often is measured anew, in this many calls at most. */
 const ENOUGH_LOOKS = 40;
 const ATTEMPTS = 5;

@@ -20,6 +20,18 @@ function medianOf(rows: readonly Row[], name: string, side: "berth" | "peer"): n
   return summarize(row?.[side] ?? [])?.median ?? Number.NaN;
 }
 
+/** The median ratio of a row. */
+function ratioOf(rows: readonly Row[], start: string): string {
+  const row = rows.find((r) => r.name.startsWith(start));
+  return figure(row === undefined ? undefined : summarize(ratios(row.berth, row.peer))?.median);
+}
+
+/** By how much more than the kernel's part an ADD grew, milliseconds. */
+function excess(rows: readonly Row[], name: string, size: string): number {
+  const grown = (of: string): number => medianOf(rows, of, "berth") - medianOf(rows, of, "peer");
+  return grown(name) - grown(`the kernel's part with ${size}`);
+}
+
 function ratioText(ratio: Summary | undefined): string {
   return ratio === undefined ? "" : `**${figure(ratio.median)}** (${figure(ratio.min)}–${figure(ratio.max)})`;
 }
@@ -55,42 +67,36 @@ function withoutPeer(rows: readonly Row[], start: string): [string, string][] {
   ];
 }
 
+/** What of a call is not Berth's own: the process and the kernel's part. */
+function shareOf(rows: readonly Row[], name: string, kernel: string): string {
+  const [process, part, peer] = [
+    medianOf(rows, "empty process (VERSION)", "berth"),
+    kernel === "" ? 0 : medianOf(rows, kernel, "berth"),
+    medianOf(rows, name, "peer"),
+  ];
+  return `a process that answers VERSION takes ${figure(process)} ms and the kernel's part ${figure(part)} ms, together ${figure((process + part) / peer)} of the peer's; the rest is Berth's own`;
+}
+
 /** Why rows miss their targets, with this run's figures; and the names of those of which nothing here knows why. */
 function reasons(rows: readonly Row[]): { lines: string[]; unexplained: string[] } {
-  const [empty, kernel, add] = [
-    medianOf(rows, "bound: a program of this runtime", "berth"),
-    medianOf(rows, "bound: the kernel's part of an ADD", "berth"),
-    medianOf(rows, "ADD", "peer"),
-  ];
-  const [emptyPeer, kernelDel] = [
-    medianOf(rows, "empty process (VERSION)", "peer"),
-    medianOf(rows, "bound: the kernel's part of a DEL", "berth"),
-  ];
-  const bound = figure((empty + kernel) / add);
   const last = rows.findLast((row) => /^Berth's ADD with \d+ attachments/u.test(row.name))?.name ?? "";
   const size = /\d+/u.exec(last)?.[0] ?? "";
   const grown = (name: string): string => figure(medianOf(rows, name, "berth") - medianOf(rows, name, "peer"));
   const because: [start: string, why: string][] = [
+    ["ADD", shareOf(rows, "ADD", "bound: the kernel's part of an ADD")],
+    ["CHECK", shareOf(rows, "CHECK", "")],
+    ["DEL", shareOf(rows, "DEL", "bound: the kernel's part of a DEL")],
     [
-      "ADD",
-      `a program of this runtime that ends at once takes ${figure(empty)} ms, and the kernel's part is ${figure(kernel)} ms: together ${bound} of the peer's ADD, which no ADD of this runtime can be below. In instructions (valgrind's callgrind) that program takes 3.4 million, an ADD 14.2: 3.1 until its own code begins (the module of CNI calls comes to be: 350 functions of 1,100 each, 160 methods of 2,000, 16 classes, 17 functions of the C library of 25,000) and 7.7 for what it does, of which a tenth is JavaScript that is carried out; the rest are some 300 functions that are called for the first time, 8,000 or more each, and properties and built-in functions that are looked up for the first time`,
+      "ADD with host access",
+      `${shareOf(rows, "ADD with host", "bound: the kernel's part of an ADD")}: the host's addresses, routes, neighbours on both sides`,
     ],
-    [
-      "CHECK",
-      `the peer's CHECK is two processes of ${figure(emptyPeer)} ms each and little else; one of this runtime that ends at once takes ${figure(empty)} ms; CHECK is 14.5 million instructions, nearly as many as an ADD's, as it asks the kernel for as much`,
-    ],
-    [
-      "DEL",
-      `the kernel's ${figure(kernelDel)} ms are common to both, and a program of this runtime that ends at once takes ${figure(empty)} ms`,
-    ],
-    ["ADD with host access", "the same, and its own part: the host's addresses, routes, neighbours on both sides"],
     [
       `${rows.find((r) => r.name.includes("ADDs at once"))?.name.split(" ")[0] ?? ""} ADDs at once`,
       "with two processors it is the processor time that counts, and that is the ADD's",
     ],
     [
       `Berth's ADD with ${size}`,
-      `of the ${grown(last)} ms that it takes longer, ${grown(`the kernel's part with ${size}`)} ms are the kernel's (the row below; perf shows where): every link that is made tells its neighbours its address, and the kernel hands that to each of the parent's macvlans and has each namespace look at it; and it looks a namespace's sysctls up among those of the same name of all. The peer asks the same of it`,
+      `an ADD with none takes ${figure(medianOf(rows, last, "peer"))} ms, and the kernel's own part grows by ${grown(`the kernel's part with ${size}`)} ms (the rows below): if nothing else grew, the ratio would be ${ratioOf(rows, `bound: Berth's ADD with ${size} `)}, as the target leaves ${figure(medianOf(rows, last, "peer") * 0.3)} ms for the kernel and all else. What Berth adds is ${figure(excess(rows, last, size))} ms. The kernel announces a new link's address to its neighbours, and hands that to each of the parent's macvlans, whose namespace looks for a route (arp_process); and it goes through all links of the parent for each new one. The less an ADD takes by itself, the more that is beside it; the peer asks the same of the kernel`,
     ],
     [
       "berth up",
@@ -98,7 +104,7 @@ function reasons(rows: readonly Row[]): { lines: string[]; unexplained: string[]
     ],
     [
       "memory",
-      `a program of this runtime that does nothing has ${figure(medianOf(rows, "memory of a program of this runtime", "berth"), 1)} MiB, and ${figure(medianOf(rows, "…, without pages of files", "berth"), 1)} MiB are the process's own. The others are pages of the executable, which all calls share, and those that the kernel maps beside the ones that are used: that is decided by how large the pieces are in which the file lies in memory. In single pages it is ${figure(medianOf(rows, "memory of one ADD, the executable in single pages", "berth"), 1)} MiB, and an ADD takes a tenth longer; in pieces of 256 KiB (as \`cp\` writes) 50, in those of 2 MiB, with which a start is quickest, 38`,
+      `${figure(medianOf(rows, "…, without pages of files", "berth"), 1)} MiB are the process's own; the others are pages of the executable, which all calls share`,
     ],
     ...withoutPeer(rows, "Docker"),
     ["berth down", "the kernel takes links apart one after the other under one lock, though it waits for many at once"],
@@ -178,8 +184,9 @@ and as far as the parent's driver takes them; and no burst of one sender filled 
 
 ## After a boot
 
-The executable holds the runtime, some 100 MB, of which a call uses 35. The first call after a boot reads them from the disk.
-\`packaging/berth-warm.service\` reads the file once before any runtime starts; from then on calls are as in the table.
+The executable holds the engine, which carries CNI calls, and the runtime behind it, 116 MB together. A CNI call reads some 3 of
+them, so that the first one after a boot waits little for the disk. \`packaging/berth-warm.service\` reads the whole file once
+before any runtime starts.
 
 ## Repeat it
 

@@ -13,6 +13,8 @@ export interface Plugin {
   readonly executable: string;
   /** CNI_PATH: where it looks for IPAM plugins. */
   readonly cniPath: string;
+  /** Variables beside those of the call. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** The standard macvlan, where host-local is beside it; undefined where they are not installed. */

@@ -195,8 +195,14 @@ static void forget_library(void) {
   sys(SYS_rseq, area, 32, 1, 0x53053053, 0, 0); // RSEQ_FLAG_UNREGISTER, glibc's RSEQ_SIG
 }
 
+/** All but the standard streams; locks go with them. */
+static void close_descriptors(void) {
+  if (sys(SYS_close_range, 3, ~0U, 0, 0, 0, 0) == 0) return;
+  for (int fd = 3; fd < 1024; fd++) sys(SYS_close, fd, 0, 0, 0, 0, 0); // before Linux 5.9; an engine has a dozen
+}
+
 _Noreturn void hand_over(void) {
-  sys(SYS_close_range, 3, ~0U, 0, 0, 0, 0); // locks go with them
+  close_descriptors();
   give_input_back();
   forget_library();
   void *entry = prepare_runtime(initial_stack);

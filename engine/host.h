@@ -29,3 +29,6 @@ void add_carrier(JSContext *context, JSValueConst host);
 
 /** UTF-8, for engine/text.ts: `host.encode(text)`, `host.decode(buffer, offset, length)`. */
 void add_text(JSContext *context, JSValueConst host);
+
+/** QuickJS's memory. */
+extern const JSMallocFunctions memory_functions;

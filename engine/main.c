@@ -1,5 +1,7 @@
 // The engine: QuickJS, with the program of a CNI call as bytecode and what that program asks of its surroundings.
 #define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,12 +34,23 @@ static double milliseconds(void) {
 }
 
 /** Says an error that nobody caught, and ends. */
-_Noreturn static void fail(JSContext *c) {
-  JSValue error = JS_GetException(c);
+_Noreturn static void fail_with(JSContext *c, JSValue error) {
   const char *said = JS_ToCString(c, error), *where = JS_ToCString(c, JS_GetPropertyStr(c, error, "stack"));
   fprintf(stderr, "berth: %s\n%s", said == NULL ? "an error that has no text" : said, where == NULL ? "" : where);
   end_carrier();
   _exit(1);
+}
+
+_Noreturn static void fail(JSContext *c) {
+  fail_with(c, JS_GetException(c));
+}
+
+/** Why a promise was rejected that nobody waits for. */
+static JSValue rejection;
+
+static void rejected(JSContext *c, JSValueConst promise, JSValueConst reason, JS_BOOL is_handled, void *opaque) {
+  JS_FreeValue(c, rejection);
+  rejection = is_handled ? JS_UNDEFINED : JS_DupValue(c, reason);
 }
 
 /** A module of the program; null where the engine has none of that name. */
@@ -157,11 +170,21 @@ static int waits(JSContext *c) {
   return JS_ToBool(c, more);
 }
 
+/** Standard streams that the caller closed: else the next file that is opened would be one of them. */
+static void open_streams(void) {
+  for (int fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) < 0) open("/dev/null", O_RDWR);
+}
+
 int main(int argc, char **argv) {
   clock_gettime(CLOCK_MONOTONIC, &start);
-  JSRuntime *runtime = JS_NewRuntime();
+  open_streams();
+  signal(SIGPIPE, SIG_IGN); // an answer that nobody reads is an error of write(2), which is told
+  JSRuntime *runtime = JS_NewRuntime2(&memory_functions, NULL);
   JS_SetGCThreshold(runtime, COLLECT_FROM);
   JS_SetModuleLoaderFunc(runtime, resolve, load, NULL);
+  JS_SetHostPromiseRejectionTracker(runtime, rejected, NULL);
+  rejection = JS_UNDEFINED;
   JSContext *c = language(runtime);
   add_host(c, argc > 0 ? argv[0] : "");
   JSModuleDef *program = module_named(c, "main.js");
@@ -170,6 +193,7 @@ int main(int argc, char **argv) {
   if (JS_ResolveModule(c, module) < 0 || JS_IsException(JS_EvalFunction(c, module))) fail(c);
   do carry_out(runtime);
   while (waits(c));
+  if (!JS_IsUndefined(rejection)) fail_with(c, rejection);
   fputs("berth: the call came to no end: it waits for something that cannot happen\n", stderr);
   end_carrier();
   _exit(1);

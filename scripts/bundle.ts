@@ -3,6 +3,7 @@
 // they are called as far as that can be told; what is rare stays apart and is loaded when it is needed. (bun build by itself
 // makes a module of every set of files that some entry shares: an ADD then loads twenty.)
 import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { type GetModuleInfo, type Plugin, rollup } from "rollup";
 import { minify, type MinifyOptions } from "terser";
 
@@ -114,13 +115,16 @@ export async function bundle(): Promise<ReadonlyMap<string, string>> {
   return modules;
 }
 
-/** The engine's program: modules by file name, of which `main.js` is the first to run. Throws with what Rollup or terser say. */
-export async function bundleForEngine(): Promise<ReadonlyMap<string, string>> {
+/**
+ * A program for the engine: modules by file name, of which `main.js` is the first to run. Throws with what Rollup or terser say.
+ * @param entry its first file; it is to begin with what engine/program.ts begins with
+ */
+export async function bundleForEngine(entry = ENGINE_ENTRY): Promise<ReadonlyMap<string, string>> {
   const program = await rollup({
-    input: { main: ENGINE_ENTRY },
+    input: { main: entry },
     plugins: [sources({ language: "browser", modules: ENGINE_MODULES, without: RUNTIME_ONLY })],
-    // as below, but that the engine's own files put things into the global object
-    treeshake: { moduleSideEffects: (path) => path.startsWith(`${root}engine/`) },
+    // as above, but that the engine's own files put things into the global object, and whoever begins does something
+    treeshake: { moduleSideEffects: (path) => [`${root}engine`, dirname(entry)].includes(dirname(path)) },
   });
   const { output } = await program.generate({
     format: "es",

@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { bundleForEngine } from "./bundle.ts";
-import { startOf, together } from "./elf.ts";
+import { type Start, startOf, together } from "./elf.ts";
 import { hash, Store } from "./kept.ts";
 
 const root = new URL("../", import.meta.url).pathname;
@@ -23,8 +23,9 @@ const QUICKJS_FLAGS = ["-D_GNU_SOURCE", "-DCONFIG_BIGNUM", '-DCONFIG_VERSION="20
 /** Behind all that the runtime has, and within the 2 GiB that code can name shortly. */
 const ADDRESS = 0x40000000;
 const COMPILER = "gcc";
+const LIBRARIES = ["-lm", "-lpthread"];
 
-const flags = ["-O2", "-fno-stack-protector", "-fcf-protection=none", "-fno-pie"];
+const flags = ["-O3", "-fno-stack-protector", "-fcf-protection=none", "-fno-pie"];
 const ownFlags = [...flags, "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-cast-function-type"];
 /** No call of the C library, not even one that the compiler puts in by itself. */
 const aloneFlags = ["-ffreestanding", "-fno-tree-loop-distribute-patterns"];
@@ -41,7 +42,7 @@ async function run(command: readonly string[]): Promise<Uint8Array> {
 }
 
 /** Why there is no engine on this machine, and what to do; undefined where one can be built. */
-async function engineRefused(): Promise<string | undefined> {
+export async function engineRefused(): Promise<string | undefined> {
   if (process.platform !== "linux" || process.arch !== "x64")
     return "The engine's first instructions are for x86-64 only.";
   const advice = "apt-get install gcc libc6-dev   (Debian, Ubuntu)";
@@ -65,59 +66,53 @@ async function quickjs(): Promise<string> {
   });
 }
 
-/** The program's modules as QuickJS's bytecode: the file that the engine carries. */
-async function modulesFile(directory: string, objects: readonly string[]): Promise<string> {
+async function compileC(...what: readonly string[]): Promise<void> {
+  await run([COMPILER, ...ownFlags, "-isystem", QUICKJS, ...what]);
+}
+
+/** A program's modules, by file name, as QuickJS's bytecode: the file that the engine carries. */
+async function modulesFile(
+  modules: ReadonlyMap<string, string>,
+  directory: string,
+  objects: readonly string[],
+): Promise<string> {
   const sources = `${directory}/modules`;
   mkdirSync(sources);
-  const modules = await bundleForEngine();
   for (const [name, code] of modules) writeFileSync(`${sources}/${name}`, code);
   const tool = `${directory}/bytecode`;
-  await run([
-    COMPILER,
-    ...ownFlags,
-    "-no-pie",
-    "-isystem",
-    QUICKJS,
-    `${OWN}/bytecode.c`,
-    ...objects,
-    "-lm",
-    "-lpthread",
-    "-o",
-    tool,
-  ]);
+  await compileC("-no-pie", `${OWN}/bytecode.c`, ...objects, ...LIBRARIES, "-o", tool);
   const file = `${directory}/modules.bytecode`;
   writeFileSync(file, await run([tool, ...[...modules.keys()].map((name) => `${sources}/${name}`)]));
   return file;
 }
 
-/** The engine for a runtime. Throws with what the compilers say. */
-async function engineFor(runtime: Uint8Array): Promise<Uint8Array> {
-  const { entry, headers, count } = startOf(runtime);
+/**
+ * The engine with a program, as a file of its own.
+ * @param modules by file name; `main.js` is the first to run
+ * @param runtime what it becomes where it cannot go on
+ * Throws with what the compilers say.
+ */
+export async function engineWith(modules: ReadonlyMap<string, string>, runtime: Start): Promise<Uint8Array> {
   const directory = mkdtempSync(`${tmpdir()}/berth-engine-`);
   try {
     const compiled = await quickjs();
     const objects = QUICKJS_FILES.map((f) => `${compiled}/${f}.o`);
-    const modules = await modulesFile(directory, objects);
+    const bytecode = await modulesFile(modules, directory, objects);
     const files = readdirSync(OWN).filter((f) => f.endsWith(".c") && f !== "bytecode.c");
     const own = files.map((f) => `${directory}/${f}.o`);
     await Promise.all(
-      files.map((f, i) => {
-        const how = [
-          ...ownFlags,
-          ...(f === "enter.c" ? aloneFlags : []),
-          "-isystem",
-          QUICKJS,
-          `-DMODULES="${modules}"`,
-        ];
-        return run([COMPILER, ...how, "-c", `${OWN}/${f}`, "-o", own[i] ?? ""]);
+      files.map(async (f, i) => {
+        const how = f === "enter.c" ? aloneFlags : [`-DMODULES="${bytecode}"`];
+        await compileC(...how, "-c", `${OWN}/${f}`, "-o", own[i] ?? "");
       }),
     );
+    const { entry, headers, count } = runtime;
     const symbols = { runtime_entry: entry, runtime_headers: headers, runtime_header_count: count };
     const said = Object.entries(symbols).map(([name, value]) => `-Wl,--defsym=${name}=0x${value.toString(16)}`);
     const layout = ["-Wl,-e,enter", `-Wl,-Ttext-segment=0x${ADDRESS.toString(16)}`, "-Wl,-z,noseparate-code"];
     const file = `${directory}/engine`;
     const linker = [COMPILER, "-static", "-no-pie", "-s", ...layout, ...said, "-Wl,--build-id=none"];
-    await run([...linker, ...own, ...objects, "-lm", "-lpthread", "-o", file]);
+    await run([...linker, ...own, ...objects, ...LIBRARIES, "-o", file]);
     return readFileSync(file);
   } finally {
     rmSync(directory, { recursive: true, force: true });
@@ -135,7 +130,8 @@ export async function finish(executable: string): Promise<void> {
   if (refused !== undefined)
     console.error(`The executable is slower than it could be: it has no engine of its own for CNI calls.\n${refused}`);
   const whole = `${executable}.whole`;
-  writeFileSync(whole, refused === undefined ? together(program, await engineFor(program)) : program);
+  const engine = refused === undefined ? await engineWith(await bundleForEngine(), startOf(program)) : undefined;
+  writeFileSync(whole, engine === undefined ? program : together(program, engine));
   chmodSync(whole, 0o755);
   renameSync(whole, executable);
 }

@@ -7,12 +7,13 @@ import { changeLink, deleteLink, findLink, type Link, newSubInterface } from "..
 import type { Namespace } from "../../src/kernel/namespaces.ts";
 import type { Netlink } from "../../src/kernel/netlink.ts";
 import { newRoute } from "../../src/kernel/routes.ts";
-import { writeSysctl } from "../../src/kernel/sysctls.ts";
 import type { Bench, Row, Series } from "../series.ts";
 
 const NAMESPACE = "bound";
 const ADDRESS = { ip: "10.93.0.5", prefix: 16 };
 const WARM_UP = 5;
+/** IPV4_DEVCONF_ARP_NOTIFY of linux/ip.h. */
+const ARP_NOTIFY = 22;
 
 /**
  * What an ADD asks of the kernel, and nothing else: no process is started, the sockets are open, and the code has run before.
@@ -22,13 +23,10 @@ export function kernelAdd(host: Netlink, inside: Netlink, namespace: Namespace, 
   const detail = { kind: "macvlan", mode: "bridge" } as const;
   const namespaceFd = namespace.fd;
   host.do(newSubInterface({ name: "eth0", parentIndex: parent.index, parentName: parent.name, detail, namespaceFd }));
-  namespace.run(() => {
-    writeSysctl("net/ipv4/conf/eth0/arp_notify", "1");
-    writeSysctl("net/ipv6/conf/eth0/ndisc_notify", "1");
-  });
   const index = findLink(inside, "eth0")?.index ?? 0;
   const route = { dst: { ip: "0.0.0.0", prefix: 0 }, gateway: "10.93.0.1" };
   const errors = inside.batch([
+    changeLink("eth0", { ipv4: { number: ARP_NOTIFY, value: 1 } }),
     newAddress(index, "eth0", ADDRESS),
     changeLink("eth0", { up: true }),
     newRoute(route, index, "eth0"),

@@ -7,19 +7,38 @@ import {
   namedNamespacePath,
   openNamespace,
 } from "../../src/kernel/namespaces.ts";
-import { OwnSysctls } from "../../src/kernel/own-sysctls.ts";
 import { Netlink } from "../../src/kernel/netlink.ts";
-import { networkConfig } from "../plugins.ts";
+import { Attachment } from "../calls.ts";
+import { type Config, networkConfig, type Plugin } from "../plugins.ts";
 import { type Bench, prepare, type Row, type Series, targetAt } from "../series.ts";
 import { kernelAdd } from "./bounds.ts";
 
 const SITE = "/run/bench-site.yaml";
 const TIMES = 3;
+/** So many attachments have IPv6 too; the peer's take seconds each. */
+const WITH_IPV6 = 400;
 /** So many namespaces are open at a time, two descriptors each. */
 const TOGETHER = 400;
 
 function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** Of each family an address: the kernel looks for one to two seconds whether somebody else has the one of IPv6. */
+function bothFamilies({ side }: Plugin): Config {
+  const [four, six] = side === "berth" ? ["10.91", "fd91"] : ["10.92", "fd92"];
+  return {
+    type: "host-local",
+    ranges: [[{ subnet: `${four}.0.0/16`, rangeStart: `${four}.1.0` }], [{ subnet: `${six}::/64` }]],
+    dataDir: `/var/lib/bench-${side}`,
+  };
+}
+
+/** Writes a site of a network in these namespaces. */
+function writeSite(names: readonly string[], config: Config): void {
+  const { name: _, ...network } = config;
+  const attachments = names.map((netns) => ({ network: "site", netns }));
+  writeFileSync(SITE, JSON.stringify({ networks: { site: network }, attachments })); // JSON is YAML
 }
 
 async function command(executable: string, verb: "up" | "down"): Promise<number> {
@@ -36,9 +55,7 @@ function kernelOf(bench: Bench, names: readonly string[]): number {
   const parent = findLink(host, bench.parent);
   if (parent === undefined) throw new Error(`there is no ${bench.parent}`);
   let spent = 0;
-  using sysctls = new OwnSysctls(); // as berth up has
   for (const name of names) {
-    sysctls.next();
     using namespace = openNamespace(namedNamespacePath(name));
     using nl = namespace.netlink();
     const start = performance.now();
@@ -63,9 +80,7 @@ async function upAndDown(bench: Bench): Promise<Row[]> {
   const { site: count } = bench.sizes;
   const names = Array.from({ length: count }, (_, n) => `site-${n}`);
   for (const name of names) addNamedNamespace(name);
-  const { name: _, ...network } = networkConfig("berth", "site", bench.parent);
-  const attachments = names.map((netns) => ({ network: "site", netns }));
-  writeFileSync(SITE, JSON.stringify({ networks: { site: network }, attachments })); // JSON is YAML
+  writeSite(names, networkConfig("berth", "site", bench.parent));
   const kernel = kernelOf(bench, names);
   const at = prepare(bench, "single", 1);
   const [up, down, add, del]: [number[], number[], number[], number[]] = [[], [], [], []];
@@ -107,5 +122,32 @@ async function upAndDown(bench: Bench): Promise<Row[]> {
   ];
 }
 
+async function upWithIpv6(bench: Bench): Promise<Row[]> {
+  const berth = bench.plugins.find((p) => p.side === "berth");
+  if (berth === undefined) return [];
+  const count = Math.min(bench.sizes.site, WITH_IPV6);
+  const names = Array.from({ length: count }, (_, n) => `both-${n}`);
+  for (const name of names) addNamedNamespace(name);
+  const configOf = (plugin: Plugin): Config =>
+    networkConfig(plugin.side, "both", bench.parent, { ipam: bothFamilies(plugin) });
+  writeSite(names, configOf(berth));
+  const peer = bench.plugins.find((p) => p.side === "peer");
+  const target = { containerId: "both-peer", netns: bench.world.namespace("both-peer") };
+  const [up, add]: [number[], number[]] = [[], []];
+  for (let i = 0; i < TIMES; i++) {
+    up.push((await command(berth.executable, "up")) / count);
+    await command(berth.executable, "down");
+    if (peer === undefined) continue;
+    const single = new Attachment(peer, target, configOf(peer));
+    add.push((await single.add()).wall);
+    await single.del();
+  }
+  for (const name of names) deleteNamedNamespace(name);
+  return [{ name: `berth up of ${count} with IPv6: each / peer's ADD`, unit: "ms", berth: up, peer: add }];
+}
+
 /** Many in one process. */
-export const bulk: readonly Series[] = [{ name: "up and down", run: upAndDown }];
+export const bulk: readonly Series[] = [
+  { name: "up and down", run: upAndDown },
+  { name: "up with IPv6", run: upWithIpv6 },
+];

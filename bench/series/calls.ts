@@ -37,6 +37,22 @@ async function plain(bench: Bench): Promise<Row[]> {
   ];
 }
 
+/** The same by Berth's runtime, which carries what its engine cannot, and all calls where no engine was built. */
+async function byRuntime(bench: Bench): Promise<Row[]> {
+  const plugins = bench.plugins.map((p) => (p.side === "berth" ? { ...p, env: { BERTH_ENGINE: "off" } } : p));
+  const at = prepare({ ...bench, plugins }, "runtime", total(bench.count));
+  const m = await inPairs(plugins, bench.count, {
+    add: async (plugin, n) => wall(await at(plugin, n).add()),
+    check: async (plugin, n) => wall(await at(plugin, n).check()),
+    del: async (plugin, n) => wall(await at(plugin, n).del()),
+  });
+  return [
+    { name: "without the engine: ADD", unit: "ms", ...m.add },
+    { name: "without the engine: CHECK", unit: "ms", ...m.check },
+    { name: "without the engine: DEL", unit: "ms", ...m.del },
+  ];
+}
+
 /** Host access while another attachment of the parent has it: the access link is there and stays. */
 async function hostAccess(bench: Bench): Promise<Row[]> {
   const n = total(bench.count);
@@ -119,6 +135,7 @@ async function empty(bench: Bench): Promise<Row[]> {
 /** The calls of a plugin. */
 export const calls: readonly Series[] = [
   { name: "ADD, CHECK, DEL", run: plain },
+  { name: "without the engine", run: byRuntime },
   { name: "host access", run: hostAccess },
   { name: "host access of an only attachment", run: onlyHostAccess },
   { name: "many at once", run: atOnce },

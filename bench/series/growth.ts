@@ -16,6 +16,10 @@ const LIMIT_S = 15;
 
 const median = (values: readonly number[]): number => summarize(values)?.median ?? Number.NaN;
 
+function nameOf({ side }: Plugin): "Berth's" | "peer's" {
+  return side === "berth" ? "Berth's" : "peer's";
+}
+
 /** Makes attachments, a namespace each, until there are so many; the sides take turns. */
 async function fill(bench: Bench, from: number, to: number, names: string[]): Promise<void> {
   const waiting: (() => Promise<unknown>)[] = [];
@@ -76,13 +80,20 @@ async function attachments(bench: Bench): Promise<Row[]> {
     present = size;
     const now = await adds(bench, `with-${size}`, pairs);
     for (const plugin of bench.plugins) {
-      const who = plugin.side === "berth" ? "Berth's" : "peer's";
+      const who = nameOf(plugin);
       const [values, first] = [now.get(plugin) ?? [], start.get(plugin) ?? []];
       const { target } = plugin.side === "berth" ? targetAt(size, "host", 1.3) : {};
       rows.push(growthRow(`${who} ADD with ${size} attachments / with none`, "with none", values, first, target));
     }
     const kernel = kernelParts(bench, `kernel-${size}`, pairs).add;
     rows.push(growthRow(`the kernel's part with ${size} attachments / with none`, "with none", kernel, kernelStart));
+    const grown = median(kernel) - median(kernelStart);
+    for (const plugin of size === bench.sizes.host.at(-1) ? bench.plugins : []) {
+      const first = start.get(plugin) ?? [];
+      const least = first.map((ms) => ms + grown);
+      const name = `bound: ${nameOf(plugin)} ADD with ${size} attachments, if only the kernel's part grew / with none`;
+      rows.push(growthRow(name, "with none", least, first));
+    }
   }
   // the links go with their namespaces, and nobody waits for each
   for (const name of names) deleteNamedNamespace(name);
@@ -109,7 +120,7 @@ async function reservations(bench: Bench): Promise<Row[]> {
   for (const plugin of bench.plugins) reserve(plugin.side, "full", reserved);
   const many = await adds(bench, "full", pairs);
   return bench.plugins.map((plugin) => {
-    const who = plugin.side === "berth" ? "Berth's" : "peer's";
+    const who = nameOf(plugin);
     const { target } = plugin.side === "berth" ? targetAt(reserved, "reserved", 1.3) : {};
     const [values, first] = [many.get(plugin) ?? [], none.get(plugin) ?? []];
     return growthRow(`${who} ADD with ${reserved} reservations / with none`, "with none", values, first, target);

@@ -58,7 +58,11 @@ interface Attaching {
   readonly intent: AttachmentRecord;
   /** What the caller ought to know, so far. */
   readonly remarks: string[];
+  readonly waiting: Waiting;
 }
+
+/** Told when an attachment begins to wait for seconds, so that others go on meanwhile; undefined where there are none. */
+export type Waiting = (() => void) | undefined;
 
 // What waits is kept small, here as in cni.ts: the runtime stores and restores whatever is alive while it does.
 
@@ -66,14 +70,15 @@ interface Attaching {
  * Attaches: reserves addresses, plans, writes the record, applies. Whatever fails, nothing is left behind. Throws
  * `Failure`.
  * @param common where this process makes other attachments too
+ * @param waiting where it makes them at the same time
  */
-export async function attach(request: AttachRequest, common?: Common): Promise<Attached> {
+export async function attach(request: AttachRequest, common?: Common, waiting?: Waiting): Promise<Attached> {
   const { ipam, cloud } = await (common ?? { providersOf }).providersOf(request.config, request.delegate);
   mark("provider");
   const prepared = prepare(request, cloud, common);
   using places = prepared.places;
   mark("prepared");
-  using _lock = await lockAttachment(request.key);
+  using _lock = await lockAttachment(request.key, request.ips.length === 0 ? waiting : undefined);
   mark("locked");
   const former = readRecord(request.key);
   if (former !== undefined) await replaceRemains(former, places, ipam);
@@ -83,7 +88,7 @@ export async function attach(request: AttachRequest, common?: Common): Promise<A
   const intent = intentOf(request, places, facts.parent);
   writeRecord(intent); // from here on a killed process leaves a record from which everything is released
   mark("intent");
-  return await make({ request, ipam, prepared, facts, intent, remarks: [] });
+  return await make({ request, ipam, prepared, facts, intent, remarks: [], waiting });
 }
 
 async function make(attaching: Attaching): Promise<Attached> {
@@ -144,11 +149,12 @@ interface Options extends PlanOptions {
   readonly lockHost: () => Disposable;
 }
 
-function optionsFor({ request: { key }, prepared, facts: { parent } }: Attaching, plan: Plan): Options {
+function optionsFor({ request: { key }, prepared, facts: { parent }, waiting }: Attaching, plan: Plan): Options {
   const links = new KnownLinks();
   links.add(prepared.parentWhere, parent.name, parent);
   return {
     links,
+    waiting,
     ownerOf: (ip) => ownerOf(ip, key),
     attachmentsOn: (name) => attachmentsOn(name, key),
     lockHost: () => lockShared(parent.name, plan),

@@ -104,7 +104,9 @@ export function wholePlan(input: PlanInput): Plan {
   if (addresses.length > 0) {
     if (has6) steps.push(setting(`net/ipv6/conf/${link}/disable_ipv6`, "0"));
     steps.push({ ...setting(`net/ipv4/conf/${link}/arp_notify`, "1"), ifThere: true });
-    steps.push({ ...setting(`net/ipv6/conf/${link}/ndisc_notify`, "1"), ifThere: true });
+    // not without need: the kernel hands what a link announces to every other macvlan of the parent, and the addresses that
+    // it makes by itself are made from the MAC, so that no neighbour remembers another's
+    if (has6) steps.push({ ...setting(`net/ipv6/conf/${link}/ndisc_notify`, "1"), ifThere: true });
     // or every link of the container on one LAN answers for the addresses of all, and neighbours may learn the wrong MAC
     if (input.sourceRouting !== false && hasFamily(4, addresses)) {
       steps.push(setting(`net/ipv4/conf/${link}/arp_ignore`, "1"));

@@ -61,16 +61,18 @@ const POLL_MS = 2;
  *
  * Two attachments may share a lock file. While one of this process is at work, which may await an answer, the wait of
  * another must not block the thread: the lock would never be given back. Then it is a promise.
+ * @param waiting is called where it has to be waited for
  */
-export function lockAttachment(key: Key): Disposable | Promise<Disposable> {
+export function lockAttachment(key: Key, waiting?: () => void): Disposable | Promise<Disposable> {
   const name = lockName(key);
-  return atWork === 0 ? working(lockNamed(name)) : lockInTurn(name);
+  return atWork === 0 ? working(lockNamed(name)) : lockInTurn(name, waiting);
 }
 
-async function lockInTurn(name: string): Promise<Disposable> {
+async function lockInTurn(name: string, waiting: (() => void) | undefined): Promise<Disposable> {
   for (;;) {
     const lock = atWork === 0 ? lockNamed(name) : lockNamed(name, tryLockFile);
     if (lock !== undefined) return working(lock);
+    waiting?.();
     await Bun.sleep(POLL_MS);
   }
 }

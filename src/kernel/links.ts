@@ -18,7 +18,8 @@ const IFLA_MASTER = 10;
 const IFLA_OPERSTATE = 16;
 const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
-const IFLA_AF_SPEC = 26;
+/** What a link is to each protocol, nested by address family. */
+export const IFLA_AF_SPEC = 26;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_EXT_MASK = 29;
@@ -30,7 +31,9 @@ const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
 const VETH_INFO_PEER = 1;
 const RTEXT_FILTER_SKIP_STATS = 8;
+const AF_INET = 2;
 const AF_INET6 = 10;
+const IFLA_INET_CONF = 1;
 
 const IFF_UP = 0x1;
 const IFF_LOOPBACK = 0x8;
@@ -103,6 +106,8 @@ export interface LinkChange {
   readonly masterIndex?: number;
   /** False: no link-local address and no router advertisements from the moment the link goes up. */
   readonly ipv6Addresses?: false;
+  /** A variable of IPv4, by its number: see link-variables.ts. */
+  readonly ipv4?: { readonly number: number; readonly value: number };
 }
 
 function header(w: Writer, index: number, flags = 0, change = 0): Writer {
@@ -179,7 +184,7 @@ export function moveLink(index: number, from: string, namespaceFd: number, { nam
   return { what: `move link ${from} to another namespace`, type: RTM_SETLINK, flags: 0, body: w.bytes() };
 }
 
-/** Changes a link, found by its name. ENODEV where it is not there. */
+/** Changes a link, found by its name; up and down come before what protocols are told. ENODEV where it is not there. */
 export function changeLink(name: string, change: LinkChange): Request {
   let [flags, mask] = [0, 0];
   const flag = (bit: number, on: boolean | undefined): void => {
@@ -202,6 +207,12 @@ export function changeLink(name: string, change: LinkChange): Request {
       spec.nest(AF_INET6, (inet6) => inet6.attributeU8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)),
     );
   }
+  const { ipv4 } = change;
+  if (ipv4 !== undefined) {
+    w.nest(IFLA_AF_SPEC, (spec) =>
+      spec.nest(AF_INET, (inet) => inet.nest(IFLA_INET_CONF, (conf) => conf.attributeU32(ipv4.number, ipv4.value))),
+    );
+  }
   return { what: `change link ${name}`, type: RTM_SETLINK, flags: 0, body: w.bytes() };
 }
 
@@ -221,6 +232,12 @@ function getRequest(index: number, name: string | undefined): Request {
 export function findLink(nl: Netlink, name: string): Link | undefined {
   const payload = nl.find(getRequest(0, name));
   return payload === undefined ? undefined : parseLink(payload);
+}
+
+/** All that the kernel says of the link of that name; undefined where there is none. Throws `SysError`. */
+export function findLinkAttributes(nl: Netlink, name: string): Attributes | undefined {
+  const payload = nl.find(getRequest(0, name));
+  return payload === undefined ? undefined : new Attributes(payload, IFINFOMSG);
 }
 
 /** The link of that index in the socket's namespace; undefined where there is none. Throws `SysError`. */

@@ -29,6 +29,8 @@ export interface PipelineOptions {
   readonly attachmentsOn?: AttachmentsOn;
   /** Links that need not be looked up; those that were are added. */
   readonly links?: KnownLinks;
+  /** Called when the plan begins to wait for seconds: the caller goes on with others meanwhile. Absent: the thread waits. */
+  readonly waiting?: (() => void) | undefined;
 }
 
 /** An error of receiving an answer, not of carrying out the request. */
@@ -65,6 +67,8 @@ export class Pipeline {
   readonly ownerOf: OwnerOf;
   /** Which attachments are on a link of the host: who else may be in the way of a new one. */
   readonly attachmentsOn: AttachmentsOn;
+  /** Tells the caller that it can go on with others; undefined where it has no others. */
+  readonly waiting: (() => void) | undefined;
   readonly #queues: Record<Where, Queued[]> = { host: [], container: [] };
   readonly #links: KnownLinks;
   readonly #reached = new Set<number>();
@@ -73,10 +77,11 @@ export class Pipeline {
   readonly remarks: string[] = [];
   #step = 0;
 
-  constructor(places: Places, { ownerOf, attachmentsOn, links }: PipelineOptions = {}) {
+  constructor(places: Places, { ownerOf, attachmentsOn, links, waiting }: PipelineOptions = {}) {
     this.places = places;
     this.ownerOf = ownerOf ?? ((): undefined => undefined);
     this.attachmentsOn = attachmentsOn ?? ((): readonly string[] => []);
+    this.waiting = waiting;
     this.#links = links ?? new KnownLinks();
   }
 

@@ -62,8 +62,8 @@ export interface PlanOptions extends PipelineOptions {
   readonly lockHost?: LockHost;
 }
 
-// Only what acts in the cloud is waited for: between two steps on the host, whose lock is held, no other attachment of this
-// process may run, as it would wait for that lock and never come back.
+// Only what acts in the cloud is waited for, and duplicate address detection in a container: between two steps on the host,
+// whose lock is held, no other attachment of this process may run, as it would wait for that lock and never come back.
 
 /**
  * Applies a plan. Where a step fails, the steps before it (and those after it that the kernel had already been sent) are

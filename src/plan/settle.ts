@@ -9,6 +9,8 @@ import type { SettleStep } from "./step.ts";
 import type { StepType } from "./step-type.ts";
 
 const POLL_MS = 10;
+/** How often each of several attachments is looked at that wait at the same time, milliseconds. */
+const ASIDE_POLL_MS = 20;
 /** How long the holder of a duplicate address has to answer, milliseconds. */
 const HOLDER_MS = 300;
 
@@ -24,18 +26,18 @@ function list(addresses: readonly Address[]): string {
   return addresses.map((a) => a.cidr.ip).join(", ");
 }
 
-/** Waits for the addresses of a link that `counts` names. */
-function wait(step: SettleStep, pipeline: Pipeline, counts: (address: Address) => boolean): void {
+/** Waits for the addresses of a link that `counts` names: with this thread, unless the caller has other work for it. */
+function wait(step: SettleStep, pipeline: Pipeline, counts: (address: Address) => boolean): Promise<void> | undefined {
   const index = pipeline.indexOrThrow(step.where, step.link);
   pipeline.flushOrThrow();
   const nl = pipeline.settled(step.where);
-  if (nl === undefined) return;
-  for (let waited = 0; ; waited += POLL_MS) {
+  if (nl === undefined) return undefined;
+  const hasEnded = (waited: number): boolean => {
     const addresses = listAddresses(nl, index).filter(counts);
     const duplicate = addresses.find((a) => a.duplicate);
     if (duplicate !== undefined) throw conflict(step, duplicate.cidr.ip, pipeline);
     const tentative = addresses.filter((a) => a.tentative);
-    if (tentative.length === 0) return;
+    if (tentative.length === 0) return true;
     if (waited >= step.timeoutMs) {
       throw new Failure(
         "busy",
@@ -43,8 +45,21 @@ function wait(step: SettleStep, pipeline: Pipeline, counts: (address: Address) =
         { advice: "Detection ends only while the parent has carrier: check its cable or its peer." },
       );
     }
+    return false;
+  };
+  if (hasEnded(0)) return undefined;
+  if (pipeline.waiting !== undefined) return waitAside(hasEnded, pipeline.waiting);
+  for (let waited = POLL_MS; ; waited += POLL_MS) {
     Bun.sleepSync(POLL_MS);
+    if (hasEnded(waited)) return undefined;
   }
+}
+
+async function waitAside(hasEnded: (waited: number) => boolean, waiting: () => void): Promise<void> {
+  const start = performance.now();
+  waiting();
+  do await Bun.sleep(ASIDE_POLL_MS);
+  while (!hasEnded(performance.now() - start));
 }
 
 /** The type of step `settle`. */
@@ -53,12 +68,12 @@ export const settle: StepType<SettleStep> = {
   precedes: true,
 
   apply(step, pipeline) {
-    wait(step, pipeline, () => true);
+    return wait(step, pipeline, () => true);
   },
 
   // the link's own address, which the kernel checks since it is up, is no route's source
   mend(step, pipeline) {
-    wait(step, pipeline, (a) => a.scope !== SCOPE_LINK);
+    return wait(step, pipeline, (a) => a.scope !== SCOPE_LINK);
   },
 
   undo() {

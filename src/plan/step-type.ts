@@ -5,8 +5,12 @@ import type { Step, Where } from "./step.ts";
 /** Why a step is undone: the plan failed a moment ago, or the attachment ends. */
 export type Occasion = "rollback" | "detach";
 
-/** What acts in the cloud is waited for. */
-type Done<S extends Step> = S extends { where: "cloud" } ? Promise<void> : void;
+/** What acts in the cloud is waited for; duplicate address detection is where the caller has other work meanwhile. */
+type Done<S extends Step> = S extends { where: "cloud" }
+  ? Promise<void>
+  : S extends { type: "settle" }
+    ? Promise<void> | void
+    : void;
 
 /** How a type of step is applied, undone, verified and explained. One file a type; step-types.ts is their table. */
 export interface StepType<S extends Step> {

@@ -72,7 +72,7 @@ async function attachedAgain(former: AttachmentRecord, site: string, failure: Fa
   });
 }
 
-async function carryOut(change: Change, site: string, common: Common): Promise<Outcome> {
+async function carryOut(change: Change, site: string, common: Common, waiting: () => void): Promise<Outcome> {
   const outcome = { key: keyOf(change), todo: change.todo, addresses: [], remarks: [] };
   if (change.todo === "keep") return { ...outcome, addresses: addressesIn(change.record) };
   if (change.todo === "detach") {
@@ -82,7 +82,7 @@ async function carryOut(change: Change, site: string, common: Common): Promise<O
   if (change.todo === "replace") await detachRecorded(change.record);
   try {
     makeNamespace(change.wanted);
-    const { record, remarks } = await attach(requestFor(change.wanted, site), common);
+    const { record, remarks } = await attach(requestFor(change.wanted, site), common, waiting);
     const why = change.todo === "replace" ? { why: change.why } : {};
     return { ...outcome, ...why, addresses: addressesIn(record), remarks };
   } catch (e) {
@@ -91,8 +91,13 @@ async function carryOut(change: Change, site: string, common: Common): Promise<O
   }
 }
 
+/** So many attachments wait at the same time, each with a namespace, a socket and a lock of its own open. */
+const TOGETHER = 200;
+
 /**
- * Carries out the changes, one after the other: each as a whole or not at all, whatever comes of the others.
+ * Carries out the changes, one after the other, but for those that wait until nobody else is seen to have their IPv6 addresses:
+ * that takes the kernel one to two seconds, in which others are made. Each is made as a whole or not at all, whatever comes
+ * of the others.
  * @param done is called after each
  */
 export async function applyChanges(
@@ -102,17 +107,34 @@ export async function applyChanges(
 ): Promise<void> {
   using common = new Common();
   using sysctls = new OwnSysctls();
-  for (const change of changes) {
-    sysctls.next();
+  const outcomeOf = async (change: Change, waiting: () => void): Promise<Outcome> => {
     try {
-      done(await carryOut(change, site, common));
+      return await carryOut(change, site, common, waiting);
     } catch (e) {
       common.forget();
       const key = keyOf(change);
       const failure = asFailure(e, `${change.todo} ${describeKey(key)}`);
-      done({ key, todo: change.todo, addresses: [], remarks: [], failure });
+      return { key, todo: change.todo, addresses: [], remarks: [], failure };
     }
+  };
+  /** What is under way, by namespace, in which one comes after the other: they may want the same route. Oldest first. */
+  const underWay = new Map<string, Promise<void>>();
+  const inTurn = async (namespace: string, change: Change, waiting: () => void): Promise<void> => {
+    const outcome = await outcomeOf(change, waiting);
+    underWay.delete(namespace);
+    done(outcome);
+  };
+  for (const change of changes) {
+    const namespace = change.todo === "detach" ? change.record.netns : change.wanted.netns;
+    await underWay.get(namespace);
+    while (underWay.size >= TOGETHER) await underWay.values().next().value;
+    sysctls.next();
+    const { promise: waits, resolve: waiting } = Promise.withResolvers<void>();
+    const whole = inTurn(namespace, change, waiting);
+    underWay.set(namespace, whole);
+    await Promise.race([whole, waits]);
   }
+  await Promise.all(underWay.values());
 }
 
 /**

@@ -41,6 +41,11 @@ function wantedIn(text: string): ReturnType<typeof readSite> {
   });
 }
 
+/** Its network with IPv6 beside IPv4. */
+function dual(text: string): string {
+  return text.replace("ranges: [", 'ranges: [[{subnet: "fd22::/64"}], ');
+}
+
 async function up(text: string): Promise<{ outcomes: Outcome[]; failures: string[]; changes: Change[] }> {
   const { changes, failures } = differenceOf(
     SITE,
@@ -174,16 +179,45 @@ ${names.map((netns) => `  - {network: lan, netns: ${netns}}`).join("\n")}
 `;
 
   test("has in each namespace what an attachment by itself has, whoever else has an eth0", async () => {
-    for (const name of ["alone", ...names]) w.namespace(name);
-    await up(`${networks}\nattachments: [{network: lan, netns: alone}]`);
+    for (const name of ["alone", ...names]) {
+      w.namespace(name);
+      w.sysctl(name, "net/ipv6/conf/default/accept_dad", "0");
+    }
+    await up(dual(`${networks}\nattachments: [{network: lan, netns: alone}]`));
     rmSync("/run/berth/attachments/lan:alone:eth0.json");
-    expect((await up(many)).outcomes.filter((o) => o.failure !== undefined)).toEqual([]);
+    expect((await up(dual(many))).outcomes.filter((o) => o.failure !== undefined)).toEqual([]);
     const settings = ["net/ipv4/conf/eth0/arp_notify", "net/ipv6/conf/eth0/ndisc_notify"];
     const inside = (name: string): unknown => w.at(name)?.run(() => settings.map((key) => readSysctl(key)));
     expect(inside("alone")).toEqual(["1", "1"]);
     for (const name of names) expect([name, inside(name)]).toEqual([name, ["1", "1"]]);
     w.ping("", "192.168.122.139");
     await down(many);
+  });
+
+  test("waits for duplicate address detection of all at the same time, and one that meets a duplicate loses nobody else's", async () => {
+    const some = names.slice(0, 12);
+    for (const name of some) w.namespace(name);
+    w.namespace("twin");
+    w.plug("office", "twin", "eth0", "fd22::5/64");
+    const sites = `${networks.replace("    hostrouteif: auto\n", "")}
+attachments:
+${some.map((netns) => `  - {network: lan, netns: ${netns}}`).join("\n")}
+`;
+    const { changes } = differenceOf(SITE, wantedIn(dual(sites)), []);
+    const outcomes: Outcome[] = [];
+    const begun: number[] = [];
+    await applyChanges(SITE, changes, (o) => {
+      outcomes.push(o);
+      begun.push(listRecords(() => {}).length);
+    });
+    expect(begun[0]).toBeGreaterThan(some.length / 2);
+    expect(outcomes.filter((o) => o.failure !== undefined)).toEqual([]);
+    expect(outcomes.map((o) => o.key.containerId).toSorted()).toEqual(some.toSorted());
+    // its address is in quarantine, and who met it has another
+    const addresses = outcomes.flatMap((o) => o.addresses);
+    expect(new Set(addresses).size).toBe(2 * some.length);
+    expect(addresses).not.toContain("fd22::5/64");
+    expect((await down(sites)).filter((o) => o.failure !== undefined)).toEqual([]);
   });
 
   test("whose parent is made anew meanwhile loses the one that met that, and no other", async () => {
