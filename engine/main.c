@@ -68,6 +68,14 @@ static JSModuleDef *module_named(JSContext *c, const char *name) {
   return NULL;
 }
 
+static void (*former_pipe_signal)(int);
+
+/** As the caller started it, so do the runtime and what that starts begin. */
+_Noreturn static void become_runtime(void) {
+  signal(SIGPIPE, former_pipe_signal);
+  hand_over();
+}
+
 /** The client of a cloud: its requests are carried by a process that may start meanwhile. */
 #define CLOUD "neutron.js"
 
@@ -75,7 +83,7 @@ static JSModuleDef *module_named(JSContext *c, const char *name) {
 static JSModuleDef *load(JSContext *c, const char *name, void *opaque) {
   if (strcmp(name, CLOUD) == 0) start_carrier(); // if that fails, so does the first request, which says why
   JSModuleDef *module = module_named(c, name);
-  if (module == NULL) hand_over();
+  if (module == NULL) become_runtime();
   return module;
 }
 
@@ -179,7 +187,7 @@ static void open_streams(void) {
 int main(int argc, char **argv) {
   clock_gettime(CLOCK_MONOTONIC, &start);
   open_streams();
-  signal(SIGPIPE, SIG_IGN); // an answer that nobody reads is an error of write(2), which is told
+  former_pipe_signal = signal(SIGPIPE, SIG_IGN); // an answer that nobody reads is an error of write(2), which is told
   JSRuntime *runtime = JS_NewRuntime2(&memory_functions, NULL);
   JS_SetGCThreshold(runtime, COLLECT_FROM);
   JS_SetModuleLoaderFunc(runtime, resolve, load, NULL);
@@ -188,7 +196,7 @@ int main(int argc, char **argv) {
   JSContext *c = language(runtime);
   add_host(c, argc > 0 ? argv[0] : "");
   JSModuleDef *program = module_named(c, "main.js");
-  if (program == NULL) hand_over();
+  if (program == NULL) become_runtime();
   JSValue module = JS_MKPTR(JS_TAG_MODULE, program);
   if (JS_ResolveModule(c, module) < 0 || JS_IsException(JS_EvalFunction(c, module))) fail(c);
   do carry_out(runtime);

@@ -21,6 +21,7 @@ beforeAll(() => {
   const script = `#!/bin/sh
 cat >/run/seen-stdin
 tr '\\0' '\\n' </proc/$$/environ >/run/seen-environment
+grep ^SigIgn /proc/$$/status >/run/seen-signals
 for fd in /proc/$$/fd/*; do readlink $fd; done >/run/seen-descriptors
 echo '{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.9/24"}]}'
 `;
@@ -56,7 +57,7 @@ describe("an IPAM plugin, which the runtime executes", () => {
   for (const size of [0, 200_000, 3_000_000]) {
     test(`gets the configuration as it came, with ${size} characters more`, () => {
       const long = { ...config, args: { more: "é".repeat(size) } };
-      const answers: unknown[] = [];
+      const [answers, signals]: [unknown[], string[]] = [[], []];
       for (const engine of ["on", "off"]) {
         const { status, stdout } = call("ADD", long, { BERTH_ENGINE: engine });
         expect(status).toBe(0);
@@ -68,10 +69,12 @@ describe("an IPAM plugin, which the runtime executes", () => {
           "/run/seen-descriptors",
           `${PLUGINS}/keeps`,
         ]);
+        signals.push(readFileSync("/run/seen-signals", "utf8"));
         answers.push(JSON.parse(stdout.replaceAll(/[\da-f]{2}(?::[\da-f]{2}){5}/gu, "mac")));
         expect(call("DEL", long).status).toBe(0);
       }
       expect(answers[0]).toEqual(answers[1]);
+      expect(signals[0]).toBe(signals[1] ?? "");
     });
   }
 });
