@@ -18,6 +18,15 @@ void keep_input(const void *bytes, size_t length);
 /** The C library's functions, for engine/ffi.ts: `host.symbol(name, returns)`. */
 void add_symbols(JSContext *context, JSValueConst host);
 
+/** Starts the process that carries requests, where there is none. Returns 0, or what errno would be. */
+int start_carrier(void);
+
+/** Ends it, and waits until it is gone. Returns its status (wait(2)). */
+int end_carrier(void);
+
+/** For engine/carrier.ts: `host.carrier()`, `host.endCarrier()`. */
+void add_carrier(JSContext *context, JSValueConst host);
+
 /** UTF-8, for engine/text.ts: `host.encode(text)`, `host.decode(buffer, offset, length)`. */
 void add_text(JSContext *context, JSValueConst host);
 

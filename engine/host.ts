@@ -6,7 +6,7 @@ export type Returns = 0 | 1 | 2;
 /** A function of the C library: integers, and addresses as such. Null is 0. */
 export type Symbol = (...values: readonly (number | bigint | null)[]) => number;
 
-/** See engine/main.c, engine/symbols.c, engine/text.c. */
+/** See engine/main.c, engine/symbols.c, engine/text.c, engine/carrier.c. */
 interface Host {
   readonly symbol: (name: string, returns: Returns) => Symbol;
   readonly address: (bytes: ArrayBufferView) => number;
@@ -15,6 +15,12 @@ interface Host {
   readonly decode: (buffer: ArrayBufferLike, offset: number, length: number) => string;
   readonly environment: () => Record<string, string>;
   readonly now: () => number;
+  /** The socket to the process that carries requests; it is started where there is none. Throws `TypeError`. */
+  readonly carrier: () => number;
+  /** Ends it; how it ended, in words. */
+  readonly endCarrier: () => string;
+  /** Called where nothing is left to do: waits; false where there is nothing to wait for. */
+  idle: () => boolean;
   readonly sleep: (milliseconds: number) => void;
   readonly exit: (status: number) => never;
   readonly calledAs: string;

@@ -29,6 +29,11 @@ define(Array.prototype, "findLast", function <T>(this: readonly T[], f: (value: 
 });
 define(Object, "hasOwn", (object: object, name: PropertyKey) => Object.prototype.hasOwnProperty.call(object, name));
 
+// with its flag u, a pattern has no half of a pair that has its other half
+define(String.prototype, "toWellFormed", function (this: string): string {
+  return this.replace(/[\ud800-\udfff]/gu, "\ufffd");
+});
+
 /** `new Error(message, { cause })`. */
 function errorWithCause(): ErrorConstructor {
   const plain = Error;

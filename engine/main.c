@@ -37,6 +37,7 @@ static double milliseconds(void) {
 _Noreturn static void fail_with(JSContext *c, JSValue error) {
   const char *said = JS_ToCString(c, error), *where = JS_ToCString(c, JS_GetPropertyStr(c, error, "stack"));
   fprintf(stderr, "berth: %s\n%s", said == NULL ? "an error that has no text" : said, where == NULL ? "" : where);
+  end_carrier();
   _exit(1);
 }
 
@@ -75,8 +76,12 @@ _Noreturn static void become_runtime(void) {
   hand_over();
 }
 
-/** What the engine has not, as the client of a cloud, is the runtime's to do: the call begins anew there. */
+/** The client of a cloud: its requests are carried by a process that may start meanwhile. */
+#define CLOUD "neutron.js"
+
+/** What the engine has not, as a way to start programs, is the runtime's to do: the call begins anew there. */
 static JSModuleDef *load(JSContext *c, const char *name, void *opaque) {
+  if (strcmp(name, CLOUD) == 0) start_carrier(); // if that fails, so does the first request, which says why
   JSModuleDef *module = module_named(c, name);
   if (module == NULL) become_runtime();
   return module;
@@ -96,6 +101,7 @@ static JSValue now(JSContext *c, JSValueConst this, int argc, JSValueConst *argv
 static JSValue end(JSContext *c, JSValueConst this, int argc, JSValueConst *argv) {
   int status;
   if (JS_ToInt32(c, &status, argv[0])) return JS_EXCEPTION;
+  end_carrier();
   _exit(status);
 }
 
@@ -142,6 +148,7 @@ static void add_host(JSContext *c, const char *called_as) {
   JSValue global = JS_GetGlobalObject(c), host = JS_NewObject(c);
   add_symbols(c, host);
   add_text(c, host);
+  add_carrier(c, host);
   JS_SetPropertyStr(c, host, "now", JS_NewCFunction(c, now, "now", 0));
   JS_SetPropertyStr(c, host, "exit", JS_NewCFunction(c, end, "exit", 1));
   JS_SetPropertyStr(c, host, "sleep", JS_NewCFunction(c, wait, "sleep", 1));
@@ -151,6 +158,24 @@ static void add_host(JSContext *c, const char *called_as) {
   JS_SetPropertyStr(c, host, "user", JS_NewUint32(c, geteuid()));
   JS_SetPropertyStr(c, global, "host", host);
   JS_FreeValue(c, global);
+}
+
+/** All that is left to do, until there is something to wait for. */
+static void carry_out(JSRuntime *runtime) {
+  JSContext *at;
+  for (int more = 1; more != 0;)
+    if ((more = JS_ExecutePendingJob(runtime, &at)) < 0) fail(at);
+}
+
+/** host.idle(), which engine/waiting.ts has set: waits; false where there is nothing to wait for. */
+static int waits(JSContext *c) {
+  JSValue global = JS_GetGlobalObject(c), host = JS_GetPropertyStr(c, global, "host");
+  JSValue idle = JS_GetPropertyStr(c, host, "idle"), more = JS_Call(c, idle, host, 0, NULL);
+  if (JS_IsException(more)) fail(c);
+  JS_FreeValue(c, idle);
+  JS_FreeValue(c, host);
+  JS_FreeValue(c, global);
+  return JS_ToBool(c, more);
 }
 
 /** Standard streams that the caller closed: else the next file that is opened would be one of them. */
@@ -174,10 +199,10 @@ int main(int argc, char **argv) {
   if (program == NULL) become_runtime();
   JSValue module = JS_MKPTR(JS_TAG_MODULE, program);
   if (JS_ResolveModule(c, module) < 0 || JS_IsException(JS_EvalFunction(c, module))) fail(c);
-  JSContext *at;
-  for (int more = 1; more != 0;)
-    if ((more = JS_ExecutePendingJob(runtime, &at)) < 0) fail(at);
+  do carry_out(runtime);
+  while (waits(c));
   if (!JS_IsUndefined(rejection)) fail_with(c, rejection);
   fputs("berth: the call came to no end: it waits for something that cannot happen\n", stderr);
+  end_carrier();
   _exit(1);
 }

@@ -1,7 +1,9 @@
-// What the program uses of Bun and of the web's standards, in the engine. It is a CNI call: it has one thing to do, and waits
-// for nothing else meanwhile.
+// What the program uses of Bun and of the web's standards, in the engine. It is a CNI call.
+import { carried, YAML } from "./carrier.ts";
 import { host } from "./host.ts";
 import { dlopen, FFIType, ptr } from "./ffi.ts";
+import { sha256 } from "./sha256.ts";
+import { after } from "./waiting.ts";
 import { xxHash32, xxHash64 } from "./xxhash.ts";
 
 const STDOUT = 1;
@@ -45,6 +47,24 @@ class Encoder {
   }
 }
 
+/** Bun.CryptoHasher, as far as the program uses it. */
+class Hasher {
+  #text = "";
+
+  constructor(algorithm: string) {
+    if (algorithm !== "sha256") throw new TypeError(`the engine does not know ${algorithm}`);
+  }
+
+  update(text: string): this {
+    this.#text += text;
+    return this;
+  }
+
+  digest(_encoding: "hex"): string {
+    return sha256(new Uint8Array(host.encode(this.#text)));
+  }
+}
+
 const { symbols } = dlopen("libc.so.6", {
   write: { returns: FFIType.i64 },
   getrandom: { returns: FFIType.i64 },
@@ -69,6 +89,7 @@ function randomUUID(): string {
 }
 
 Object.assign(globalThis, {
+  ...carried,
   TextDecoder: Decoder,
   TextEncoder: Encoder,
   console: { log: printer(STDOUT), error: printer(STDERR) },
@@ -85,9 +106,10 @@ Object.assign(globalThis, {
   Bun: {
     hash: { xxHash32, xxHash64 },
     sleepSync: host.sleep,
-    // nothing else is to be done meanwhile
     sleep: async (milliseconds: number): Promise<void> => {
-      host.sleep(milliseconds);
+      await new Promise<void>((resolve) => after(milliseconds, resolve));
     },
+    CryptoHasher: Hasher,
+    YAML,
   },
 });

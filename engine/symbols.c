@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +43,7 @@ static const struct {
     LIBRARY(accept4), LIBRARY(access), LIBRARY(bind), LIBRARY(chmod), LIBRARY(close), LIBRARY(connect),
     LIBRARY(fchownat), LIBRARY(flock), LIBRARY(getdents64), LIBRARY(getpeername), LIBRARY(getrandom),
     LIBRARY(getsockopt), LIBRARY(getxattr), LIBRARY(link), LIBRARY(listen), LIBRARY(mkdir), LIBRARY(mount),
-    LIBRARY(open), LIBRARY(openat), LIBRARY(readlink), LIBRARY(recvfrom), LIBRARY(rename), LIBRARY(rmdir),
+    LIBRARY(open), LIBRARY(openat), LIBRARY(poll), LIBRARY(readlink), LIBRARY(recvfrom), LIBRARY(rename), LIBRARY(rmdir),
     LIBRARY(sendto), LIBRARY(setns), LIBRARY(setsockopt), LIBRARY(setxattr), LIBRARY(socket), LIBRARY(statx),
     LIBRARY(syscall), LIBRARY(umask), LIBRARY(umount2), LIBRARY(unlink), LIBRARY(unlinkat), LIBRARY(unshare),
     LIBRARY(utimensat), LIBRARY(write),

@@ -19,8 +19,8 @@ const ENGINE_MODULES: ReadonlyMap<string, string> = new Map([
   ["bun:ffi", `${root}engine/ffi.ts`],
   ["bun:wrap", `${root}engine/disposal.ts`],
 ]);
-/** What the engine leaves to the runtime: it has neither HTTP nor a way to start programs. Only ever imported when it is needed. */
-const RUNTIME_ONLY = /\/src\/(?:openstack\/|ipam\/delegated\.ts$)/u;
+/** What the engine leaves to the runtime: it has no way to start programs. Only ever imported when it is needed. */
+const RUNTIME_ONLY = /\/src\/ipam\/delegated\.ts$/u;
 
 /** How TypeScript becomes JavaScript. */
 interface Target {

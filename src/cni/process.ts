@@ -42,6 +42,6 @@ export async function serveProcess(program: string): Promise<number> {
 }
 
 /** The name a program was called by, without its directory. */
-export function calledAs(program: string): string {
+function calledAs(program: string): string {
   return program.slice(program.lastIndexOf("/") + 1);
 }

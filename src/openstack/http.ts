@@ -5,6 +5,7 @@ import { Failure } from "../report/failure.ts";
 import { callId, log } from "../report/log.ts";
 import { withoutUser } from "../report/redact.ts";
 import { version } from "../report/version.ts";
+import { MAX_ANSWER } from "./carrier.ts";
 import type { Credentials } from "./credentials.ts";
 
 /** How long one answer may take, milliseconds. */
@@ -15,9 +16,6 @@ const TRIES = 4;
 const PAUSE_MS = 250;
 /** A server that is overloaded or away says so by these; the request was not carried out, or can be repeated. */
 const away: ReadonlySet<number> = new Set([429, 502, 503, 504]);
-
-/** Bytes. A list of a thousand ports has about one million. */
-const MAX_ANSWER = 64 << 20;
 
 class TooLong extends Error {}
 

@@ -114,6 +114,12 @@ void waiting().then((waited) => {
     waited,
     hash32: texts.map((t) => Bun.hash.xxHash32(t)),
     hash64: texts.map((t) => Bun.hash.xxHash64(t).toString()),
+    sha256: texts.map((t) => new Bun.CryptoHasher("sha256").update(t).digest("hex")),
+    wellFormed: texts.map((t) => hex(new TextEncoder().encode(t.toWellFormed())) + t.toWellFormed().length),
+    // as Keystone writes them
+    dates: ["2026-11-26T22:00:00.000000Z", "2026-11-26T22:00:00Z", "2026-11-26T22:00:00.123Z"].map((d) =>
+      Date.parse(d),
+    ),
     encoded: texts.map((t) => hex(new TextEncoder().encode(t))),
     decoded: bytes.map((b) => new TextDecoder().decode(new Uint8Array(b))),
     inPieces: bytes.map((b) => inPieces(new Uint8Array(b), pieces)),

@@ -1,9 +1,11 @@
 // The program is started by root in somebody's directory, with somebody's variables: nothing of theirs is executed.
 import { beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { engineRefused } from "../../scripts/engine.ts";
 import { until } from "../world.ts";
 import { executablePath } from "../executable.ts";
 
+const refused = await engineRefused();
 const HERE = "/run/hostile";
 const MARKER = "/run/executed";
 const evil = `require("node:fs").writeFileSync(${JSON.stringify(MARKER)}, process.argv.join(" "));\n`;
@@ -63,6 +65,8 @@ interface Start {
   readonly stdin?: string;
   /** What it must still do. */
   readonly says: string;
+  /** What it starts. */
+  readonly further?: readonly string[];
 }
 
 const cniCalls: readonly Start[] = [
@@ -77,6 +81,13 @@ const starts: readonly Start[] = [
   { name: "the command", args: ["version"], says: "berth " },
   ...cniCalls,
   ...cniCalls.map((c) => ({ ...c, name: `${c.name} by the runtime`, env: { ...c.env, BERTH_ENGINE: "off" } })),
+  {
+    name: "CNI ADD with a cloud, whose requests another process of the program carries",
+    env: { ...cniEnv("ADD"), OS_AUTH_URL: "http://127.0.0.1:9", OS_TOKEN: "none" },
+    stdin: CONFIG.replace('"ipam":{}', '"ipam":{"type":"neutron"}'),
+    says: '"code":',
+    further: refused === undefined ? ["/proc/self/exe"] : [],
+  },
   { name: "berth gc", args: ["gc", "--conf-dir", "/nowhere"], says: "nothing to collect" },
   { name: "berth repair", args: ["repair"], says: "no attachments" },
   { name: "berth report", args: ["report", "--conf-dir", "/nowhere"], says: "== berth" },
@@ -101,8 +112,11 @@ function run(
 
 const TRACED = ["strace", "-f", "-qq", "-y", "-e", "trace=file,execve", "-o", "/run/trace"] as const;
 
-/** By the trace: nothing of the directory was opened, or looked for, and no other program was started. */
-function expectUntouched(): void {
+/**
+ * By the trace: nothing of the directory was opened, or looked for, and no other program was started.
+ * @param further what was started after the program: itself at most
+ */
+function expectUntouched(further: readonly string[] = []): void {
   const calls = readFileSync("/run/trace", "utf8").split("\n");
   const named = calls.filter((line) =>
     /\.env|bunfig|package\.json|tsconfig|node_modules|evil|\/run\/hostile\/|clouds\.yaml/u.test(line),
@@ -110,7 +124,8 @@ function expectUntouched(): void {
   expect(named.filter((line) => !line.includes("/etc/openstack") && !line.includes("/root/.config/openstack"))).toEqual(
     [],
   );
-  expect(calls.filter((line) => line.includes("execve(")).length).toBe(1);
+  const started = calls.flatMap((line) => /execve\("([^"]*)"/u.exec(line)?.[1] ?? []);
+  expect(started.slice(1)).toEqual([...further]);
 }
 
 describe("a hostile working directory", () => {
@@ -124,7 +139,7 @@ describe("a hostile working directory", () => {
       `${start.name}: no file of the directory is opened, or looked for (needs strace)`,
       () => {
         run(start, {}, TRACED);
-        expectUntouched();
+        expectUntouched(start.further);
       },
     );
   }
