@@ -4,11 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,47 +44,65 @@ static char **environment(void) {
   return kept;
 }
 
+/** Why the program could not be executed: of the process that has this one's memory until then (vfork(2)). */
+static volatile int failed;
+
+/** In the new process: nothing but system calls. */
+_Noreturn static void become_carrier(int end, pid_t parent, char **variables) {
+  char *arguments[] = {NAME, NULL};
+  // whoever ends this process, and then calls again, meets no request that is still carried out
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(127);
+  int nothing = open("/dev/null", O_RDWR);
+  dup2(end, DESCRIPTOR); // which is another one: of the pair it is the second
+  // whoever waits for the end of the call's output does not wait for this process
+  for (int fd = 0; fd < DESCRIPTOR; fd++) dup2(nothing, fd);
+  syscall(SYS_close_range, DESCRIPTOR + 1, ~0U, 0);
+  execve("/proc/self/exe", arguments, variables);
+  failed = errno;
+  _exit(127);
+}
+
+/** Stands alone, so that nothing of its caller's lies in registers meanwhile, which the new process uses too. */
+__attribute__((noinline)) static pid_t start(int end, char **variables) {
+  const pid_t own = getpid();
+  failed = 0;
+  pid_t started = vfork();
+  if (started == 0) become_carrier(end, own, variables);
+  if (started < 0) failed = errno;
+  return started < 0 ? 0 : started;
+}
+
 int start_carrier(void) {
   if (process != 0) return 0;
   int ends[2];
-  char *arguments[] = {NAME, NULL}, **variables = environment();
+  char **variables = environment();
   if (variables == NULL) return ENOMEM;
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return errno;
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_adddup2(&files, ends[1], DESCRIPTOR);
-  // whoever waits for the end of the call's output does not wait for this process
-  for (int fd = 0; fd < DESCRIPTOR; fd++) posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
-  posix_spawn_file_actions_addclosefrom_np(&files, DESCRIPTOR + 1);
-  int failed = posix_spawn(&process, "/proc/self/exe", &files, NULL, arguments, variables);
-  posix_spawn_file_actions_destroy(&files);
-  free(variables);
+  process = start(ends[1], variables);
+  own_end = ends[0];
   close(ends[1]);
-  if (failed == 0) {
-    own_end = ends[0];
-    return 0;
-  }
-  process = 0;
-  close(ends[0]);
+  free(variables);
+  if (failed != 0) end_carrier();
   return failed;
 }
 
 int end_carrier(void) {
-  if (process == 0) return 0;
   int status = 0;
+  if (own_end >= 0) close(own_end);
+  own_end = -1;
+  if (process == 0) return 0;
   kill(process, SIGKILL);
-  close(own_end);
   while (waitpid(process, &status, 0) < 0 && errno == EINTR) continue; // nobody else may be there to do it
   process = 0;
-  own_end = -1;
   return status;
 }
 
 /** host.carrier(): the descriptor of the socket to the process, which is started where there is none. */
 static JSValue carrier(JSContext *c, JSValueConst this, int argc, JSValueConst *argv) {
-  int failed = start_carrier();
-  if (failed == 0) return JS_NewInt32(c, own_end);
-  return JS_ThrowTypeError(c, "start the process that carries requests to the cloud: %s", strerror(failed));
+  int error = start_carrier();
+  if (error == 0) return JS_NewInt32(c, own_end);
+  return JS_ThrowTypeError(c, "start the process that carries requests to the cloud: %s", strerror(error));
 }
 
 /** host.endCarrier(): how the process ended, in words, or was ended by this. */
