@@ -72,6 +72,7 @@ static void (*former_pipe_signal)(int);
 
 /** As the caller started it, so do the runtime and what that starts begin. */
 _Noreturn static void become_runtime(void) {
+  end_carrier();
   signal(SIGPIPE, former_pipe_signal);
   hand_over();
 }

@@ -3,10 +3,15 @@ import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 
 const root = new URL("../../src/", import.meta.url).pathname;
-const files = readdirSync(root, { recursive: true, encoding: "utf8" }).filter((f) => f.endsWith(".ts"));
+const ENGINE = "../engine/";
+const files = [
+  ...readdirSync(root, { recursive: true, encoding: "utf8" }).filter((f) => f.endsWith(".ts")),
+  ...readdirSync(root + ENGINE, { encoding: "utf8" }).map((f) => ENGINE + f),
+];
 
 /** Where programs are started: which, and why it is no danger. */
 const starting: Readonly<Record<string, string>> = {
+  "../engine/carrier.c": "Berth itself, without arguments, to carry requests to a cloud",
   "ipam/delegated.ts": "the IPAM plugin of CNI_PATH: a path, no arguments",
   "cli/install.ts": "what an administrator has in the plugins' directory, to see whether it is Berth",
   "lab/guest-image.ts": "the dynamic loader, to list the libraries of the guests' programs: the lab",
