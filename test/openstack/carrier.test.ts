@@ -194,6 +194,18 @@ describe.skipIf(refused !== undefined)(`by the engine (where one can be built: $
     expect(msg).toContain("the process that carries requests to the cloud was ended by signal 9");
   });
 
+  test("the engine killed: so is the process that carries requests, even where it cannot see that the engine is gone", async () => {
+    let pid = 0;
+    const { status } = await meeting("GET /networks", (engine, carrier) => {
+      pid = carrier;
+      process.kill(carrier, "SIGSTOP"); // it reads nothing any more
+      process.kill(engine, "SIGKILL");
+    });
+    expect(status).not.toBe(0);
+    // whoever takes orphans in may leave it there as a zombie
+    await until("it has ended", () => isGone(pid) || /^State:\s+Z/mu.test(readFileSync(`/proc/${pid}/status`, "utf8")));
+  });
+
   test("a connection that ends in the middle: asked again", async () => {
     cloud.troubles.push(next("GET /subnets", () => silence(), 2));
     expect((await call("ADD")).status).toBe(0);
